@@ -1,0 +1,75 @@
+"""The classes of a task: their names, their order and which of them means health."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from covidct.errors import UsageError
+
+DISPLAY_NAMES = {
+    "normal": "Normal",
+    "covid19": "COVID-19",
+    "viral": "Non-COVID-19 viral pneumonia",
+    "bacterial": "Bacterial pneumonia",
+    "tuberculosis": "Pulmonary tuberculosis",
+    "noncovid": "Non-COVID-19",
+    "cap": "Community-acquired pneumonia",
+}
+"""Names for people. A class that is not listed is shown as it is written."""
+
+FU2020 = ("normal", "covid19", "viral", "bacterial", "tuberculosis")
+"""The five classes of Fu et al. 2020, in the order of the paper's tables."""
+
+
+@dataclass(frozen=True)
+class ClassScheme:
+    """The classes of one task.
+
+    The order fixes the columns of logits, probabilities and confusion matrices; it is stored with every model and
+    every predictions table, and a mismatch is refused.
+
+    Args:
+        names: Class names in column order; at least two, all different.
+        normal: The class that means "no disease", or None when the task has none. The paper's patient rule
+            ("diseased if any slice is") needs it.
+        positive: The class of the binary summary figures (the paper's "COVID-19 against the rest"), or None.
+    """
+
+    names: tuple[str, ...]
+    normal: str | None = None
+    positive: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(self.names))
+        if len(self.names) < 2 or len(set(self.names)) != len(self.names):
+            raise UsageError(f"a task needs two or more different classes, not {list(self.names)}")
+        for role in (self.normal, self.positive):
+            if role is not None:
+                self.index(role)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, name: str) -> int:
+        """Column of a class. Raises `UsageError` for a name that is not in the scheme; nothing is mapped silently."""
+        try:
+            return self.names.index(name)
+        except ValueError:
+            raise UsageError(f"unknown class {name!r}", remedy=f"use one of {list(self.names)}") from None
+
+    def display(self, name: str) -> str:
+        """The class name for people."""
+        return DISPLAY_NAMES.get(name, name)
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values, for JSON and checkpoints."""
+        return {"names": list(self.names), "normal": self.normal, "positive": self.positive}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, object]) -> ClassScheme:
+        """The inverse of `as_dict`."""
+        names = values["names"]
+        assert isinstance(names, Sequence)
+        normal, positive = values.get("normal"), values.get("positive")
+        return cls(tuple(names), str(normal) if normal else None, str(positive) if positive else None)
