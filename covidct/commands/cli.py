@@ -1,0 +1,110 @@
+"""`covidct VERB key=value ...`: finds the verb, lets Hydra compose its config, turns errors into messages.
+
+Only the standard library is imported here, so that `covidct --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Verb(NamedTuple):
+    """One line of the overview and an example that can be typed as it stands."""
+
+    does: str
+    example: str
+
+
+VERBS = {
+    "phantom": Verb("write a synthetic hospital network as DICOM series with labels", "covidct phantom out=phantom"),
+    "index": Verb(
+        "read a folder of scans into one slice table; list what is refused and why",
+        "covidct index data=dicom_tree data.root=phantom data.index=indexes/phantom",
+    ),
+    "split": Verb(
+        "freeze train, validation and test partitions, patients whole",
+        "covidct split data.index=indexes/phantom split.external_sites=[site_b,site_c]",
+    ),
+    "train": Verb(
+        "train a model with phased optimizers; resumes by itself",
+        "covidct train experiment=demo data.index=indexes/phantom",
+    ),
+    "evaluate": Verb("score a trained run on its test sets: predictions and metrics", "covidct evaluate run=runs/NAME"),
+    "report": Verb("write the report of a run, from its folder alone", "covidct report run=runs/NAME"),
+    "predict": Verb(
+        "classify a folder of DICOM files with a trained run",
+        "covidct predict run=runs/NAME input=scans output=predictions",
+    ),
+    "doctor": Verb("check versions, hardware, decoders, weights and W&B", "covidct doctor"),
+}
+
+
+def overview() -> str:
+    """The text of `covidct --help`."""
+    lines = [
+        "covidct: chest-CT classification experiments whose numbers can be defended. Not a medical device.",
+        "",
+        "usage: covidct VERB [key=value ...]",
+        "",
+    ]
+    for name, verb in VERBS.items():
+        lines += [f"  {name:<9} {verb.does}", f"            $ {verb.example}"]
+    lines += [
+        "",
+        "covidct VERB --help        keys of a verb with their defaults and choices",
+        "covidct VERB --cfg job     the composed config, without running anything",
+        "covidct train -m a=1,2     one run for each value",
+        'eval "$(covidct -sc install=bash)"   tab completion for verbs, groups and keys (also zsh, fish)',
+    ]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Returns:
+        The exit code: 0 done, 1 a bug, 2 usage, 3 data refused, 4 integrity, 5 resource, 6 interrupted but resumable.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in ("-sc", "--shell-completion", "--shell_completion"):
+        return _complete(words)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if words[0] == "--version":
+        from covidct import __version__
+
+        print(f"covidct {__version__}")
+        return 0
+    name = words[0]
+    if name not in VERBS:
+        close = difflib.get_close_matches(name, VERBS, n=1)
+        hint = f"did you mean `covidct {close[0]}`?" if close else f"the verbs are {', '.join(VERBS)}"
+        print(f"covidct: no verb {name!r}; {hint}", file=sys.stderr)
+        return 2
+    from covidct.commands import compose
+
+    return compose.run(name, words[1:])
+
+
+def _complete(words: list[str]) -> int:
+    """Shell completion. Hydra completes one config; the verb in the typed line says which."""
+    line = os.environ.get("COMP_LINE", "")
+    typed = line.split()
+    if any(word.startswith("query=") for word in words):
+        if len(typed) < 2 or (len(typed) == 2 and not line.endswith(" ")):
+            print(" ".join(name for name in VERBS if name.startswith(typed[1] if len(typed) == 2 else "")))
+            return 0
+        if typed[1] not in VERBS:
+            return 0
+        os.environ["COMP_LINE"] = line.replace(f" {typed[1]}", "", 1)
+        name = typed[1]
+    else:
+        name = "train"  # any config will do to print the shell's own script
+    from covidct.commands import compose
+
+    return compose.run(name, words)

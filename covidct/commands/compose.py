@@ -1,0 +1,171 @@
+"""Hydra's door: one composed config, checked and turned into plain values, for one verb."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from covidct.errors import CovidctError, Interrupted, UsageError
+
+FORBIDDEN_KEYS = (
+    "_target_",
+    "_args_",
+    "_partial_",
+    "_recursive_",
+    "_convert_",
+    "_instantiator",
+    "_class_path",
+    "_call_",
+)
+"""Keys by which a config could name code to run. Our configs hold plain values only, so the allowlist is empty."""
+
+
+def config_folder() -> Path:
+    """Where the configs are: inside an installed package, or at the top of a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise UsageError("the configs of covidct are missing", where=str(package), remedy="install covidct again")
+
+
+def run(verb: str, words: Sequence[str]) -> int:
+    """Compose the config of `verb` from `words`, run it, and return the exit code."""
+    failures: list[CovidctError] = []
+    original = sys.argv
+
+    def job(config: DictConfig) -> None:
+        # Lightning starts the other ranks of a DDP run by repeating the command line, verb included.
+        hydra_argv, sys.argv = sys.argv, original
+        try:
+            command = importlib.import_module(f"covidct.commands.{verb}")
+            command.run(plain(config))
+        except CovidctError as error:
+            failures.append(error)  # the other jobs of a multirun go on
+            report_failure(error)
+        finally:
+            sys.argv = hydra_argv
+
+    # Hydra would print and exit 1 by itself; let its errors come here instead.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = [original[0], *words]
+    try:
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=verb)(job)()
+    except SystemExit as end:
+        return int(end.code or 0) if not isinstance(end.code, str) else 2
+    except KeyboardInterrupt:
+        report_failure(Interrupted("stopped by the keyboard", remedy="the same command continues where it stopped"))
+        return Interrupted.exit_code
+    except CovidctError as error:
+        report_failure(error)
+        return error.exit_code
+    except (HydraException, OmegaConfBaseException) as error:
+        report_failure(_explain(verb, words, error))
+        return UsageError.exit_code
+    except Exception:
+        traceback.print_exc()
+        print("\ncovidct: this is a bug; please report it with the lines above", file=sys.stderr)
+        return 1
+    finally:
+        sys.argv = original
+    return failures[0].exit_code if failures else 0
+
+
+def report_failure(error: CovidctError) -> None:
+    """Print an error for people, without a traceback."""
+    print(f"covidct: {error}", file=sys.stderr)
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The resolved config as plain values.
+
+    Raises:
+        UsageError: A value that must be given is missing, or a key names code to run.
+    """
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise UsageError(
+            f"{len(missing)} value(s) must be given: {', '.join(missing)}",
+            remedy="add " + " ".join(f"{key}=..." for key in missing),
+        )
+    values = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(values, dict)
+    for key in _keys(values):
+        if key.rpartition(".")[2] in FORBIDDEN_KEYS:
+            raise UsageError(
+                f"the config names code to run: {key}",
+                remedy="configs of covidct hold plain values only; remove the key",
+            )
+    return {str(key): value for key, value in values.items()}
+
+
+def arguments(function: Callable[..., Any], values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Check that every key of a config section is an argument of `function`.
+
+    Raises:
+        UsageError: A key is unknown; the nearest known one is named.
+    """
+    known = [name for name in inspect.signature(function).parameters if name != "self"]
+    for key in values:
+        if key not in known:
+            raise UsageError(f"unknown key {where}.{key}", remedy=_nearest(str(key), known))
+    return {str(key): value for key, value in values.items()}
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
+
+
+def _keys(values: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            name = f"{prefix}.{key}" if prefix else str(key)
+            yield name
+            yield from _keys(value, name)
+    elif isinstance(values, list | tuple):
+        for position, value in enumerate(values):
+            yield from _keys(value, f"{prefix}[{position}]")
+
+
+def _explain(verb: str, words: Sequence[str], error: Exception) -> UsageError:
+    """Say what is wrong with the command line and which key or choice was probably meant."""
+    text = str(error).strip()
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if isinstance(error, MissingConfigException) and (wanted := re.search(r"Could not find '([^']+)/([^']+)'", text)):
+        group, choice = wanted.groups()
+        options = [path.stem for path in sorted((config_folder() / group).glob("*.yaml"))]
+        return UsageError(f"{group} has no choice {choice!r}", remedy=_nearest(choice, options))
+    overrides = [word for word in words if "=" in word and not word.startswith("-")]
+    for override in overrides:
+        key = override.split("=", 1)[0].lstrip("+~")
+        if f"'{key}'" in text or (lines and key in lines[0]):
+            close = difflib.get_close_matches(key, _known_keys(verb, overrides), n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(close)}?" if close else f"see covidct {verb} --help"
+            return UsageError(f"covidct {verb} has no key {key!r}", remedy=hint)
+    return UsageError(f"the config cannot be composed: {' '.join(lines)}", remedy=f"see covidct {verb} --help")
+
+
+def _known_keys(verb: str, overrides: Sequence[str]) -> list[str]:
+    """Every key of the verb's config; group choices that were typed are honoured where they compose."""
+    groups = [o for o in overrides if "." not in o.split("=", 1)[0] and (config_folder() / o.split("=")[0]).is_dir()]
+    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        try:
+            config = hydra.compose(verb, overrides=groups)
+        except HydraException:
+            config = hydra.compose(verb)
+    keys = [key for key in _keys(OmegaConf.to_container(config)) if "[" not in key]
+    return [*keys, *(path.name for path in config_folder().iterdir() if path.is_dir())]
