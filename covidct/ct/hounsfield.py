@@ -1,0 +1,272 @@
+"""From the stored pixels of one CT slice to Hounsfield units, or a reason why that cannot be done.
+
+The rule is DICOM PS3.3 C.7.6.16.2.9 / C.11.1.1.2: output = stored x Rescale Slope + Rescale Intercept, with the values
+of *this* slice. Nothing is assumed where the header is silent: a missing slope is a refusal, not 1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import uid
+from pydicom.dataset import Dataset
+
+from covidct.errors import DataRefused
+
+FLOOR_HU = -1024
+"""What padding becomes, and the lowest value kept: less than nothing does not exist (air is -1000 HU)."""
+
+MAX_SIDE = 4096
+"""The largest rows or columns read, in pixels. CT is 512 to 2048; more is a damaged or a hostile header."""
+
+_CT = uid.CTImageStorage
+_MULTIFRAME = (uid.EnhancedCTImageStorage, uid.LegacyConvertedEnhancedCTImageStorage)
+
+_NOT_A_SLICE = {
+    "LOCALIZER": "localizer",
+    "MPR": "reformat (MPR)",
+    "MIP": "projection (MIP)",
+    "MINIP": "projection (MinIP)",
+    "PROJECTION": "projection",
+    "VRT": "volume rendering",
+    "SCREEN": "screen save",
+    "PERFUSION": "perfusion map",
+    "DOSE": "dose picture",
+}
+"""Words of Image Type (0008,0008) that say "not a slice as acquired", and what the reason calls them."""
+
+_PACKAGES = {
+    uid.JPEGExtended12Bit: "pylibjpeg and pylibjpeg-libjpeg (GPL-3.0)",
+    uid.JPEGBaseline8Bit: "pillow",
+    uid.JPEGLossless: "python-gdcm",
+    uid.JPEGLosslessSV1: "python-gdcm",
+    uid.JPEGLSLossless: "pyjpegls or python-gdcm",
+    uid.JPEGLSNearLossless: "pyjpegls or python-gdcm",
+    uid.JPEG2000Lossless: "pillow or python-gdcm",
+    uid.JPEG2000: "pillow or python-gdcm",
+    uid.HTJ2KLossless: "pylibjpeg and pylibjpeg-openjpeg",
+    uid.HTJ2KLosslessRPCL: "pylibjpeg and pylibjpeg-openjpeg",
+    uid.HTJ2K: "pylibjpeg and pylibjpeg-openjpeg",
+}
+"""What to install for a transfer syntax that no installed decoder reads."""
+
+
+def refuse_unless_ct(dataset: Dataset) -> None:
+    """Check from the header alone that this is one CT slice whose Hounsfield values are defined.
+
+    Args:
+        dataset: A dataset as `pydicom.dcmread` gives it; the pixels are not touched.
+
+    Raises:
+        DataRefused: With the first reason found. Reasons are few and fixed, so that they can be counted.
+    """
+    sop_class = str(dataset.get("SOPClassUID") or "")
+    if not sop_class:
+        raise DataRefused("no SOP class (empty or cut header)")
+    if not dataset.get("SOPInstanceUID"):
+        raise DataRefused("no SOPInstanceUID")
+    modality = str(dataset.get("Modality") or "").strip()
+    if modality != "CT":
+        raise DataRefused(f"modality {_word(modality)}, not CT")
+    if sop_class in _MULTIFRAME:
+        raise DataRefused("enhanced multi-frame CT (convert it to single-frame CT Image Storage)")
+    if sop_class != _CT:
+        name = uid.UID(sop_class).name if sop_class in uid.UID_dictionary else "unknown SOP class"
+        raise DataRefused(f"{name}, not CT Image Storage")
+    if int(dataset.get("NumberOfFrames") or 1) != 1:
+        raise DataRefused("several frames in a single-frame SOP class")
+    _refuse_image_type(dataset)
+    if str(dataset.get("BurnedInAnnotation") or "").strip() == "YES":
+        raise DataRefused("burned-in annotation")
+    _refuse_pixel_format(dataset)
+    _rescale(dataset)
+
+
+def is_lossy(dataset: Dataset) -> bool:
+    """Whether the pixels ever went through lossy compression (0028,2110), now or before this file."""
+    return str(dataset.get("LossyImageCompression") or "").strip() == "01"
+
+
+def to_hounsfield(dataset: Dataset) -> npt.NDArray[np.int16]:
+    """Decode one CT slice.
+
+    Bits above Bits Stored are dropped and the sign extended before anything else; padding (Pixel Padding Value, and
+    the range up to Pixel Padding Range Limit) is recognised in *stored* values, then set to `FLOOR_HU`; values below
+    `FLOOR_HU` are raised to it (undeclared padding such as GE's -2000). Rescaled values are rounded to whole HU.
+
+    Lossy compression (JPEG 2000, JPEG-LS near-lossless, 12-bit JPEG) is accepted: archives use it within limits
+    that radiologists set, HU stay defined, and `is_lossy` lets the caller count it. 8-bit CT is not: 256 steps over the
+    Hounsfield scale are 16 to 32 HU each, and the standard has 12 to 16 bits (PS3.3 C.8.2.1.1.4).
+
+    MONOCHROME1 says only how a display shows small values, after the rescale (PS3.3 C.7.6.3.1.2), so a conforming file
+    needs no inversion; some converters invert the stored values and leave the rescale as it was. Header words cannot
+    tell the two apart but the picture can: the rim of a CT slice is air. Where exactly one reading makes it air, that
+    one is taken; where none or both do, the slice is refused.
+
+    Args:
+        dataset: A dataset with its pixels.
+
+    Returns:
+        int16 `[rows, cols]`, HU, -1024 and above.
+
+    Raises:
+        DataRefused: The slice is not a CT slice, its scale is undefined, its pixels are cut or damaged, or no decoder
+            for its transfer syntax is installed (then the reason names the syntax and the package).
+    """
+    refuse_unless_ct(dataset)
+    slope, intercept = _rescale(dataset)
+    stored = _stored(dataset)
+    padding = _padding(dataset, stored)
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        stored = _resolve_monochrome1(dataset, stored, padding, slope, intercept)
+    hounsfield = np.rint(stored.astype(np.float64) * slope + intercept)
+    if padding is not None:
+        hounsfield[padding] = FLOOR_HU
+    return np.clip(hounsfield, FLOOR_HU, np.iinfo(np.int16).max).astype(np.int16)
+
+
+def _word(text: str) -> str:
+    """A code string fit for a reason: DICOM CS is short and plain; anything else may be free text about a person."""
+    return text if text.isascii() and text.isalnum() and len(text) <= 16 else "missing" if not text else "unreadable"
+
+
+def _refuse_image_type(dataset: Dataset) -> None:
+    value: Any = dataset.get("ImageType")
+    values = [value] if isinstance(value, str) else list(value or [])
+    values = [str(item).strip().upper() for item in values]
+    for item in values:
+        for word in item.replace("_", " ").split():
+            if word in _NOT_A_SLICE:
+                raise DataRefused(f"image type says {_NOT_A_SLICE[word]}")
+    if len(values) > 1 and values[1] == "SECONDARY":
+        raise DataRefused("image type says SECONDARY (made after the scan)")
+
+
+def _refuse_pixel_format(dataset: Dataset) -> None:
+    if "PixelData" not in dataset:
+        raise DataRefused("no pixel data")
+    for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation"):
+        if not isinstance(dataset.get(keyword), int):
+            raise DataRefused(f"{keyword} missing or not a number")
+    if int(dataset.get("SamplesPerPixel") or 1) != 1:
+        raise DataRefused("colour picture")
+    if dataset.get("PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
+        raise DataRefused("photometric interpretation is not MONOCHROME1 or MONOCHROME2")
+    if not (0 < dataset.Rows <= MAX_SIDE and 0 < dataset.Columns <= MAX_SIDE):
+        raise DataRefused(f"rows or columns outside 1..{MAX_SIDE}")
+    if dataset.BitsAllocated != 16 or not 12 <= dataset.BitsStored <= 16:
+        raise DataRefused("not 12 to 16 bits stored in 16 (8-bit CT is too coarse)")
+    if dataset.PixelRepresentation not in (0, 1):
+        raise DataRefused("pixel representation is neither unsigned nor signed")
+    high_bit = dataset.get("HighBit")
+    if high_bit is not None and high_bit != dataset.BitsStored - 1:
+        raise DataRefused("high bit is not bits stored - 1")
+
+
+def _rescale(dataset: Dataset) -> tuple[float, float]:
+    found = []
+    for keyword in ("RescaleSlope", "RescaleIntercept"):
+        value: Any = dataset.get(keyword)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise DataRefused(f"no {keyword}: Hounsfield values are undefined") from None
+        if not math.isfinite(number):
+            raise DataRefused(f"{keyword} is not finite")
+        found.append(number)
+    if found[0] == 0:
+        raise DataRefused("RescaleSlope is 0")
+    if str(dataset.get("RescaleType") or "HU").strip() != "HU":  # absent means HU for CT: PS3.3 C.8.2.1
+        raise DataRefused("RescaleType is not HU")
+    return found[0], found[1]
+
+
+def _stored(dataset: Dataset) -> npt.NDArray[np.int32]:
+    """Stored values, `[rows, cols]`, masked to Bits Stored and sign extended."""
+    syntax = uid.UID(str(dataset.file_meta.get("TransferSyntaxUID") or "")) if hasattr(dataset, "file_meta") else None
+    if not syntax:
+        raise DataRefused("no transfer syntax")
+    if not syntax.is_encapsulated and len(dataset.PixelData) < dataset.Rows * dataset.Columns * 2:
+        raise DataRefused("pixel data are cut short")
+    try:
+        pixels = dataset.pixel_array
+    except NotImplementedError as error:
+        raise DataRefused(
+            f"no Python decoder exists for transfer syntax {_syntax_name(syntax)}: needs dcmdjpeg of DCMTK",
+            remedy="transcode the file first: dcmdjpeg FILE NEW_FILE",
+        ) from error
+    except (RuntimeError, ImportError) as error:
+        if _decoder_lacking(syntax, str(error)):
+            package = _PACKAGES.get(syntax, "python-gdcm or pylibjpeg")
+            raise DataRefused(
+                f"no decoder installed for transfer syntax {_syntax_name(syntax)}: needs {package}",
+                remedy=f"pip install {package.split(' or ')[0].replace(' and ', ' ').split(' (')[0]}",
+            ) from error
+        raise DataRefused(f"damaged pixel data ({_syntax_name(syntax)})") from error
+    except Exception as error:  # a decoder may raise anything on a damaged frame, and its text may hold header values
+        raise DataRefused(f"damaged pixel data ({type(error).__name__})") from error
+    if pixels.shape != (dataset.Rows, dataset.Columns):
+        raise DataRefused("decoded size differs from the header")
+    stored = pixels.astype(np.int32)
+    bits = int(dataset.BitsStored)
+    stored &= (1 << bits) - 1
+    if dataset.PixelRepresentation == 1:
+        stored -= (stored >> (bits - 1)) << bits
+    return stored
+
+
+def _syntax_name(syntax: uid.UID) -> str:
+    return f"{syntax.name} {syntax}" if syntax in uid.UID_dictionary else "unknown"
+
+
+def _decoder_lacking(syntax: uid.UID, message: str) -> bool:
+    """Whether the decode failed for want of a package: all plug-ins missing, or present but unable (12-bit JPEG)."""
+    return "missing dependencies" in message or (syntax == uid.JPEGExtended12Bit and "does not support" in message)
+
+
+def _padding(dataset: Dataset, stored: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_] | None:
+    """Pixels that are no measurement (PS3.3 C.7.5.1.1.2), found in stored values."""
+    ends = []
+    for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        value: Any = dataset.get(keyword)
+        if isinstance(value, int):
+            # US or SS by Pixel Representation; a writer that takes the other one gives 63536 for -2000
+            bits = int(dataset.BitsStored)
+            if dataset.PixelRepresentation == 1 and value >= 1 << 15:
+                value -= 1 << 16
+            elif dataset.PixelRepresentation == 0 and value < 0:
+                value &= (1 << bits) - 1
+            ends.append(value)
+        elif keyword == "PixelPaddingValue":
+            return None
+    mask: npt.NDArray[np.bool_] = (stored >= min(ends)) & (stored <= max(ends))
+    return mask
+
+
+def _resolve_monochrome1(
+    dataset: Dataset,
+    stored: npt.NDArray[np.int32],
+    padding: npt.NDArray[np.bool_] | None,
+    slope: float,
+    intercept: float,
+) -> npt.NDArray[np.int32]:
+    top = (1 << int(dataset.BitsStored)) - 1 if dataset.PixelRepresentation == 0 else -1
+    inverted = top - stored
+    width = max(1, min(stored.shape) // 16)
+    rim = np.ones(stored.shape, dtype=bool)
+    rim[width:-width, width:-width] = False
+    if padding is not None:
+        rim &= ~padding
+    if not rim.any():
+        raise DataRefused("MONOCHROME1 and nothing to tell whether the stored values are inverted")
+    readings = [
+        candidate
+        for candidate in (stored, inverted)
+        if -1100 <= float(np.median(candidate[rim])) * slope + intercept <= -800
+    ]
+    if len(readings) != 1:
+        raise DataRefused("MONOCHROME1 and the rim of the slice does not tell whether the stored values are inverted")
+    return readings[0]

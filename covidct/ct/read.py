@@ -1,0 +1,175 @@
+"""Reading one slice from a file: DICOM to Hounsfield units, PNG or JPEG to 8-bit grey.
+
+The index, the training reader, `predict`, the report and the notebooks all read through `read_slice`, so a slice means
+the same pixels everywhere. Messages never hold a path or a header value: both can name a patient. The caller knows
+which slice it asked for and names it by its key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from PIL import Image, UnidentifiedImageError
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from covidct.ct.hounsfield import MAX_SIDE, is_lossy, to_hounsfield
+from covidct.ct.window import GRAY8, HU
+from covidct.errors import CovidctError, DataRefused
+
+MAX_BYTES = 512 * 2**20
+"""The largest file opened. One uncompressed 4096 x 4096 slice is 32 MiB."""
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """One picture.
+
+    Args:
+        pixels: `[rows, cols]`; int16 Hounsfield values, or uint8 grey.
+        units: `"HU"` or `"gray8"`.
+        row_mm: Distance between the centres of neighbouring rows, in mm; None for images.
+        col_mm: The same for columns.
+        lossy: Whether lossy compression is declared (DICOM) or certain (JPEG).
+    """
+
+    pixels: npt.NDArray[np.int16] | npt.NDArray[np.uint8]
+    units: str
+    row_mm: float | None = None
+    col_mm: float | None = None
+    lossy: bool = False
+
+    def pixel_hash(self) -> str:
+        """SHA-256 over type, shape and values: equal for the same picture in any lossless encoding."""
+        pixels = np.ascontiguousarray(self.pixels, dtype=self.pixels.dtype.newbyteorder("<"))
+        head = f"{self.pixels.dtype.name}:{pixels.shape[0]}x{pixels.shape[1]}:".encode()
+        return hashlib.sha256(head + pixels.tobytes()).hexdigest()
+
+
+def read_slice(path: Path | str, frame: int = 0) -> Slice:
+    """Read one slice, whatever the file's name says it is.
+
+    Args:
+        path: A DICOM, PNG or JPEG file.
+        frame: 0; multi-frame files are refused.
+
+    Returns:
+        Its pixels with their meaning.
+
+    Raises:
+        DataRefused: It is not a file of these kinds, is damaged, its values have no defined meaning, or a decoder is
+            missing (the message names the package).
+    """
+    if frame != 0:
+        raise DataRefused(f"frame {frame} of a single-frame file")
+    path = Path(path)
+    if kind_of(path) == "dicom":
+        with open_dicom(path) as dataset:
+            return slice_of(dataset)
+    return _read_image(path)
+
+
+def kind_of(path: Path) -> str:
+    """`"dicom"`, `"png"` or `"jpeg"`, judged by the first bytes.
+
+    Raises:
+        DataRefused: Anything else: a folder, a pipe, a device, an empty or a foreign file. Nothing that could block
+            is opened.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataRefused(f"cannot be opened ({type(error).__name__})") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise DataRefused("not a regular file")
+    if status.st_size == 0:
+        raise DataRefused("empty file")
+    if status.st_size > MAX_BYTES:
+        raise DataRefused(f"file larger than {MAX_BYTES // 2**20} MiB")
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(132)
+    except OSError as error:
+        raise DataRefused(f"cannot be opened ({type(error).__name__})") from None
+    if head[128:132] == b"DICM":  # PS3.10 7.1
+        return "dicom"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if head.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    raise DataRefused("not a DICOM, PNG or JPEG file")
+
+
+@contextmanager
+def open_dicom(path: Path) -> Iterator[Dataset]:
+    """Give a dataset; inside the block its elements may be odd without a flood of warnings that quote them.
+
+    Whatever goes wrong inside becomes `DataRefused` (a `CovidctError` passes unchanged): pydicom parses elements when
+    they are first looked at, so a damaged header can fail at any line that touches it.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with path.open("rb") as stream:
+                yield pydicom.dcmread(stream)
+        except CovidctError:
+            raise
+        except InvalidDicomError as error:
+            raise DataRefused("not a DICOM file") from error
+        except Exception as error:  # a hostile header raises nearly anything, RecursionError and MemoryError included
+            raise DataRefused(f"damaged DICOM file ({type(error).__name__})") from error
+
+
+def slice_of(dataset: Dataset) -> Slice:
+    """The slice in a dataset.
+
+    Raises:
+        DataRefused: See `covidct.ct.hounsfield.to_hounsfield`.
+    """
+    pixels = to_hounsfield(dataset)
+    row_mm, col_mm = pixel_spacing(dataset)
+    return Slice(pixels, HU, row_mm, col_mm, is_lossy(dataset))
+
+
+def pixel_spacing(dataset: Dataset) -> tuple[float, float]:
+    """Row and column spacing in mm, (0028,0030): the first value is the distance between rows.
+
+    Raises:
+        DataRefused: Missing or not positive.
+    """
+    try:
+        row_mm, col_mm = (float(value) for value in dataset.get("PixelSpacing") or ())
+    except (TypeError, ValueError):
+        raise DataRefused("no pixel spacing") from None
+    if not (0 < row_mm < 100 and 0 < col_mm < 100):
+        raise DataRefused("pixel spacing is not a plausible size in mm")
+    return row_mm, col_mm
+
+
+def _read_image(path: Path) -> Slice:
+    """An 8-bit picture as grey, by ITU-R 601 luminance; transparency is ignored."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(path, formats=("PNG", "JPEG")) as image:
+                if max(image.size) > MAX_SIDE:
+                    raise DataRefused(f"rows or columns outside 1..{MAX_SIDE}")
+                if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"):
+                    raise DataRefused("not an 8-bit image (its grey scale has no defined meaning)")
+                pixels = np.array(image.convert("L"), dtype=np.uint8)
+                return Slice(pixels, GRAY8, lossy=image.format == "JPEG")
+        except CovidctError:
+            raise
+        except UnidentifiedImageError as error:
+            raise DataRefused("damaged image file") from error
+        except Exception as error:  # pillow's plug-ins raise OSError, SyntaxError, struct.error, ... on damaged files
+            raise DataRefused(f"damaged image file ({type(error).__name__})") from error
