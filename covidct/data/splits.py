@@ -1,0 +1,437 @@
+"""Who is trained on, who is validated on, who is only ever tested: frozen in a file before anything is trained.
+
+The unit is the patient. `paper_image_level` repeats what Fu et al. 2020 did (paper L236-237: the training:validation
+split 3:1 is one of images) and counts the patients that this puts on both sides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+
+from covidct.errors import DataRefused, IntegrityError, UsageError
+from covidct.files import read_json, write_json
+from covidct.provenance import digest_json
+
+if TYPE_CHECKING:
+    from covidct.data.table import SliceTable
+
+KINDS = ("patient", "paper_image_level", "official")
+Kind = Literal["patient", "paper_image_level", "official"]
+SCHEMA = 1
+FRACTION_TRAIN = 0.75
+"""3:1, paper L236."""
+
+Counts = dict[str, dict[str, dict[str, int]]]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A frozen assignment of patients (or, under `paper_image_level`, of slices) to partitions.
+
+    Args:
+        name: How it was made: "patient", "paper_image_level" or "official".
+        repeat: Which of the independent random splits this is (the paper: "repeated 5 times", L240), from 0.
+        seed: Seed of the family of repeats. It and `repeat` have no meaning for "official".
+        fraction_train: The wanted share of training patients (or slices) among training and validation.
+        index_digest: Digest of the slice table that was split.
+        train: Sorted patient keys, or slice keys when `unit` is "image".
+        val: The same for validation.
+        tests: The same for each named test set; the name is the site.
+        leaked_patients: Patients with slices in more than one partition; 0 unless `unit` is "image".
+        counts: Partition ("train", "val", "test/<name>") -> class -> {"patients": n, "slices": n}.
+    """
+
+    name: Kind
+    repeat: int
+    seed: int
+    fraction_train: float
+    index_digest: str
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    tests: Mapping[str, tuple[str, ...]]
+    leaked_patients: int
+    counts: Counts
+
+    @property
+    def unit(self) -> str:
+        """What is drawn: "patient" or "image"."""
+        return "image" if self.name == "paper_image_level" else "patient"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything else in the file; it names this split in every run and predictions table."""
+        return digest_json(self._content())
+
+    def members(self) -> dict[str, tuple[str, ...]]:
+        """Partition name ("train", "val", "test/<name>") -> keys."""
+        return {"train": self.train, "val": self.val, **{f"test/{k}": v for k, v in sorted(self.tests.items())}}
+
+    def rows(self, table: SliceTable) -> dict[str, np.ndarray]:
+        """Positions of the labelled slices of each partition in `table.accepted`, ascending int64."""
+        return _rows(self, table.accepted)
+
+    def write(self, path: Path) -> None:
+        """Write the split file atomically."""
+        write_json(path, {**self._content(), "digest": self.digest})
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a split file.
+
+        Raises:
+            DataRefused: There is no such file, or it is not a split file of this schema.
+            IntegrityError: The content does not match the digest inside: it was edited or damaged (fault 19).
+        """
+        value = read_json(path)
+        if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+            raise DataRefused(f"not a split file of schema {SCHEMA}", where=str(path), remedy="run `covidct split`")
+        digest = value.pop("digest", None)
+        if digest != digest_json(value):
+            raise IntegrityError(
+                "the split file was changed after it was made: its content does not match its digest",
+                where=str(path),
+                remedy="make it again with `covidct split`; a split is never edited by hand",
+            )
+        try:
+            split = cls(
+                name=value["name"],
+                repeat=value["repeat"],
+                seed=value["seed"],
+                fraction_train=value["fraction_train"],
+                index_digest=value["index_digest"],
+                train=tuple(value["train"]),
+                val=tuple(value["val"]),
+                tests={str(k): tuple(v) for k, v in value["tests"].items()},
+                leaked_patients=value["leaked_patients"],
+                counts=value["counts"],
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataRefused(f"a split file without a valid {error}", where=str(path)) from None
+        if split.name not in KINDS or split.digest != digest:
+            raise DataRefused("a split file with fields that this version does not know", where=str(path))
+        return split
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "unit": self.unit,
+            "repeat": self.repeat,
+            "seed": self.seed,
+            "fraction_train": self.fraction_train,
+            "index_digest": self.index_digest,
+            "train": list(self.train),
+            "val": list(self.val),
+            "tests": {name: list(keys) for name, keys in self.tests.items()},
+            "leaked_patients": self.leaked_patients,
+            "counts": self.counts,
+        }
+
+
+def make_split(
+    table: SliceTable,
+    *,
+    kind: str = "patient",
+    repeat: int = 0,
+    seed: int = 0,
+    train_fraction: float = FRACTION_TRAIN,
+    external_sites: Sequence[str] = (),
+) -> Split:
+    """Divide the labelled slices of a table into training, validation and test sets.
+
+    The result depends on the keys in the table, on `seed` and on `repeat` only: not on the order of the rows, the
+    machine, the locale or the version of a random generator (patients are ordered by a SHA-256 of seed, repeat and
+    key). Slices without a label are left out.
+
+    Args:
+        table: The slice table.
+        kind: "patient": whole patients at random, stratified by class and, within a class, by site.
+            "paper_image_level": slices at random, as the paper says; leaks by design.
+            "official": the partition that the source itself names for each slice (`official_split`).
+        repeat: Number of the independent random split, from 0.
+        seed: Seed of the family of repeats.
+        train_fraction: Share of training patients (slices) among training and validation, inside (0, 1).
+        external_sites: Sites that are kept out of training and validation as test sets of their own.
+
+    Raises:
+        UsageError: An unknown kind or site, or a number out of range.
+        DataRefused: A class would be missing in training or validation (faults 11, 12), a patient carries two
+            classes (paper L208-211) or lies both inside and outside of the external sites, or the official split is
+            missing for some slices or divides a patient.
+        IntegrityError: Two patients that could come to lie on two sides share a slice pixel by pixel (fault 15).
+    """
+    if kind not in KINDS:
+        raise UsageError(f"unknown split {kind!r}", remedy=f"use one of {list(KINDS)}")
+    if repeat < 0 or seed < 0:
+        raise UsageError(f"repeat and seed count from 0, not {repeat} and {seed}")
+    if not 0 < train_fraction < 1:
+        raise UsageError(f"train_fraction lies between 0 and 1, not {train_fraction}")
+    frame = table.accepted
+    slices = frame[_labelled(frame)]
+    if slices.empty:
+        raise DataRefused("the table has no labelled slice to split", remedy="give labels to `covidct index`")
+    sites = sorted(slices["site"].unique())
+    if unknown := sorted(set(external_sites) - set(sites)):
+        raise UsageError(f"unknown external site {', '.join(map(repr, unknown))}", remedy=f"the sites are {sites}")
+
+    external = slices["site"].isin(list(external_sites))
+    tests = {site: slices[slices["site"] == site] for site in sorted(set(external_sites))}
+    inside = slices[~external]
+    order = f"{seed}/{repeat}"
+    if kind == "official":
+        train, val, official = _official(inside)
+        tests |= official
+    elif kind == "paper_image_level":
+        train, val = _by_image(inside, train_fraction, order)
+    else:
+        _refuse_mixed_patients(slices)
+        _refuse_straddling_patients({"training and validation": inside, **tests})
+        _refuse_shared_pixels(inside, {"train/val": inside, **tests}, within=True)
+        train, val = _by_patient(inside, train_fraction, order)
+
+    key = "slice_key" if kind == "paper_image_level" else "patient_key"
+    parts = {"train": train, "val": val, **{f"test/{name}": rows for name, rows in tests.items()}}
+    _refuse_absent_classes(parts, sorted(slices["label"].unique()), patients=kind != "paper_image_level")
+    split = Split(
+        name=kind,  # type: ignore[arg-type]  # checked against KINDS above
+        repeat=int(repeat),
+        seed=int(seed),
+        fraction_train=float(train_fraction),
+        index_digest=table.digest,
+        train=_keys(train[key]),
+        val=_keys(val[key]),
+        tests={name: _keys(rows[key]) for name, rows in tests.items()},
+        leaked_patients=len(_patients_in_several(parts)),
+        counts=_counts(parts),
+    )
+    verify_split(split, table)
+    return split
+
+
+def verify_split(split: Split, table: SliceTable) -> None:
+    """Refuse a split that does not belong to a table or that leaks (faults 15, 18, 19).
+
+    An edited file is already refused by `Split.read`. Here, keys of the split and labelled slices of the table must
+    be the same set; and unless the unit is the image, no patient and no picture may lie in two partitions.
+
+    Raises:
+        IntegrityError: With what does not fit, patients by pseudonym.
+    """
+    again = "make the split again with `covidct split`"
+    if split.index_digest != table.digest:
+        raise IntegrityError(
+            f"the split was made for index {split.index_digest[:12]}, the index here is {table.digest[:12]}",
+            remedy=f"{again}, or use the index that it was made for",
+        )
+    members = split.members()
+    owners: dict[str, list[str]] = {}
+    for part, keys in members.items():
+        for name in keys:
+            owners.setdefault(name, []).append(part)
+    if twice := {name: parts for name, parts in owners.items() if len(parts) > 1}:
+        shown = ", ".join(f"{name} in {' and '.join(parts)}" for name, parts in sorted(twice.items())[:5])
+        raise IntegrityError(f"{_number(len(twice), split.unit)} in two places: {shown}", remedy=again)
+    frame = table.accepted
+    slices = frame[_labelled(frame)]
+    present = set(slices["slice_key" if split.unit == "image" else "patient_key"])
+    for wrong, said in ((owners.keys() - present, "not in the index"), (present - owners.keys(), "not in the split")):
+        if wrong:
+            raise IntegrityError(f"{_number(len(wrong), split.unit)} {said}: {_some(wrong)}", remedy=again)
+    parts = {part: frame.iloc[rows] for part, rows in _rows(split, frame).items()}
+    if split.unit == "patient":
+        _refuse_shared_pixels(slices, parts, within=False)
+    if _counts(parts) != split.counts or len(_patients_in_several(parts)) != split.leaked_patients:
+        raise IntegrityError("the counts in the split do not match the index", remedy=again)
+
+
+def describe_split(split: Split) -> str:
+    """The split for people: patients and slices per partition and class, and a loud line if patients leak."""
+    classes = sorted({label for counts in split.counts.values() for label in counts})
+    head = f"split {split.name}, unit {split.unit}"
+    if split.name != "official":
+        head += f", repeat {split.repeat}, seed {split.seed}"
+    lines = [f"{head}, digest {split.digest[:12]} (patients / slices)"]
+    cells = [["partition", *classes, "slices"]]
+    for part, counts in split.counts.items():
+        row = [counts.get(label, {"patients": 0, "slices": 0}) for label in classes]
+        slices = sum(cell["slices"] for cell in row)
+        cells.append([part, *(f"{cell['patients']} / {cell['slices']}" for cell in row), f"{slices}"])
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    lines += [
+        "  ".join([row[0].ljust(widths[0]), *(v.rjust(w) for v, w in zip(row[1:], widths[1:], strict=True))])
+        for row in cells
+    ]
+    if split.leaked_patients:
+        lines.append(
+            f"!! LEAK: {_number(split.leaked_patients, 'patient')} lie on both sides of this split. Validation figures "
+            "of this split are too good; it exists to show what the paper did, use split=patient for your own work."
+        )
+    return "\n".join(lines)
+
+
+def _by_patient(slices: pd.DataFrame, fraction: float, order: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Whole patients, the share `fraction` of each class to training, spread in proportion over its sites."""
+    patients = slices.groupby("patient_key").agg(label=("label", "first"), site=("site", "first"))
+    strata = {
+        label: {site: _shuffled(rows.index, order) for site, rows in group.groupby("site")}
+        for label, group in patients.groupby("label")
+    }
+    sizes = {label: sum(map(len, sites.values())) for label, sites in strata.items()}
+    # two sides need two patients; a smaller class is refused below, by name and with its counts
+    bounds = {label: (min(1, n), max(min(1, n), n - 1)) for label, n in sizes.items()}
+    quota = _apportion(sizes, fraction, bounds, order)
+    train: set[str] = set()
+    for label, sites in strata.items():
+        here = {site: len(keys) for site, keys in sites.items()}
+        wanted = _apportion(here, quota[label] / sizes[label], {s: (0, n) for s, n in here.items()}, order)
+        for site, keys in sites.items():
+            train.update(keys[: wanted[site]])
+    chosen = slices["patient_key"].isin(train)
+    return slices[chosen], slices[~chosen]
+
+
+def _by_image(slices: pd.DataFrame, fraction: float, order: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Slices at random, whoever they belong to; not stratified, for the paper does not say so."""
+    keys = _shuffled(slices["slice_key"], order)
+    chosen = slices["slice_key"].isin(keys[: round(fraction * len(keys))])
+    return slices[chosen], slices[~chosen]
+
+
+def _official(slices: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, pd.DataFrame]]:
+    """The partition named by the source; the test slices of each site are a test set of their own."""
+    named = slices["official_split"]
+    if wrong := int((~named.isin(["train", "val", "test"])).sum()):
+        raise DataRefused(
+            f"{wrong} of {len(slices)} labelled slices have no official split",
+            remedy="use split=patient, or list the sites without one in split.external_sites",
+        )
+    test = slices[named == "test"]
+    tests = {str(site) or "official": rows for site, rows in test.groupby("site")}
+    train, val = slices[named == "train"], slices[named == "val"]
+    for name, rows in (("train", train), ("val", val)):
+        if rows.empty:
+            raise DataRefused(f"the official split has no {name} slices", remedy="use split=patient")
+    _refuse_straddling_patients({"train": train, "val": val, **{f"test/{k}": v for k, v in tests.items()}})
+    return train, val, tests
+
+
+def _apportion(
+    sizes: Mapping[str, int], fraction: float, bounds: Mapping[str, tuple[int, int]], order: str
+) -> dict[str, int]:
+    """Whole numbers near `fraction * size` whose sum is the rounded sum (largest remainders), inside bounds.
+
+    Rounding each stratum by itself would drift: a hundred strata of two patients would give all of them to training.
+    Equal remainders are ordered by hash, so that over the repeats no stratum is favoured by its name.
+    """
+    exact = {name: size * fraction for name, size in sizes.items()}
+    given = {name: min(max(int(exact[name]), bounds[name][0]), bounds[name][1]) for name in sizes}
+    total = int(sum(exact.values()) + 0.5 + 1e-9)
+    names = _shuffled(sizes, order)
+    while (missing := total - sum(given.values())) != 0:
+        step = 1 if missing > 0 else -1
+        free = [n for n in names if bounds[n][0] <= given[n] + step <= bounds[n][1]]
+        if not free:
+            break  # the bounds win over the total
+        given[max(free, key=lambda n: round(step * (exact[n] - given[n]), 9))] += step
+    return given
+
+
+def _shuffled(keys: Iterable[str], order: str) -> list[str]:
+    """Distinct keys in a random order that only `order` and the keys decide."""
+    return sorted(set(keys), key=lambda key: hashlib.sha256(f"{order}/{key}".encode()).digest())
+
+
+def _labelled(frame: pd.DataFrame) -> pd.Series:
+    return frame["label"].notna() & (frame["label"] != "")
+
+
+def _rows(split: Split, frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    keys = frame["slice_key" if split.unit == "image" else "patient_key"]
+    labelled = _labelled(frame)
+    return {
+        part: np.flatnonzero((keys.isin(list(members)) & labelled).to_numpy()).astype(np.int64)
+        for part, members in split.members().items()
+    }
+
+
+def _counts(parts: Mapping[str, pd.DataFrame]) -> Counts:
+    return {
+        part: {
+            str(label): {"patients": int(group["patient_key"].nunique()), "slices": len(group)}
+            for label, group in rows.groupby("label")
+        }
+        for part, rows in parts.items()
+    }
+
+
+def _keys(column: pd.Series) -> tuple[str, ...]:
+    return tuple(sorted(str(key) for key in column.unique()))
+
+
+def _patients_in_several(parts: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Patients with slices in more than one of the parts, sorted."""
+    seen = pd.concat([pd.Series(rows["patient_key"].unique(), dtype=object) for rows in parts.values()])
+    return sorted(seen[seen.duplicated()].unique())
+
+
+def _refuse_absent_classes(parts: Mapping[str, pd.DataFrame], classes: Sequence[str], *, patients: bool) -> None:
+    column, unit = ("patient_key", "patient") if patients else ("slice_key", "slice")
+    short = []
+    for label in classes:
+        have = {part: rows.loc[rows["label"] == label, column].nunique() for part, rows in parts.items()}
+        if not have["train"] or not have["val"]:
+            short.append(f"{label!r} has " + ", ".join(f"{_number(n, unit)} in {part}" for part, n in have.items()))
+    if short:
+        raise DataRefused(
+            "every class needs training and validation data: " + "; ".join(short),
+            remedy=f"add {unit}s of that class at the training sites, or leave the class out of the labels",
+        )
+
+
+def _refuse_mixed_patients(slices: pd.DataFrame) -> None:
+    labels = slices.groupby("patient_key")["label"].nunique()
+    if mixed := sorted(labels.index[labels > 1]):
+        raise DataRefused(
+            f"{_number(len(mixed), 'patient')} with slices of two classes: {_some(mixed)}",
+            remedy="give each patient one class, or exclude the patient as the paper does (L208-211)",
+        )
+
+
+def _refuse_straddling_patients(parts: Mapping[str, pd.DataFrame]) -> None:
+    if both := _patients_in_several(parts):
+        raise DataRefused(
+            f"{_number(len(both), 'patient')} in more than one of {', '.join(parts)}: {_some(both)}",
+            remedy="decide where they belong; if two people share a number, index with patient keys of site and id",
+        )
+
+
+def _refuse_shared_pixels(slices: pd.DataFrame, parts: Mapping[str, pd.DataFrame], *, within: bool) -> None:
+    """Refuse a picture that lies in two parts, or (`within`) in two patients among `slices`, who may yet be parted."""
+    spread = pd.concat([rows[["pixel_hash", "patient_key"]].assign(part=part) for part, rows in parts.items()])
+    seen = spread.groupby("pixel_hash")["part"].nunique()
+    shared = set(seen.index[seen > 1])
+    if within:
+        people = slices.groupby("pixel_hash")["patient_key"].nunique()
+        shared |= set(people.index[people > 1])
+    if shared:
+        patients = sorted(spread.loc[spread["pixel_hash"].isin(shared), "patient_key"].unique())
+        raise IntegrityError(
+            f"{_number(len(shared), 'picture')} with the same pixels under different patients: {_some(patients)}",
+            remedy="a scan exported twice? keep one of them, then index and split again",
+        )
+
+
+def _number(count: int, unit: str) -> str:
+    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+
+
+def _some(keys: Iterable[str], most: int = 5) -> str:
+    names = sorted(keys)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
