@@ -128,7 +128,8 @@ def patient_table(
 
     Returns:
         split, site, patient_key, label, n_slices; `any_slice` and `mean_probability` (the outcome of each rule);
-        `any_slice_<class>` and `mean_probability_<class>` (the scores of each rule), float64, NaN without a result; `n_called_<class>` (int64: slices that any_slice called this disease; 0 for normal). For a task
+        `any_slice_<class>` and `mean_probability_<class>` (the scores of each rule), float64, NaN without a
+        result; `n_called_<class>` (int64: slices that any_slice called this disease; 0 for normal). For a task
         without a normal class the columns of any_slice are absent.
 
     Raises:

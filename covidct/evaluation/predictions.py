@@ -112,25 +112,25 @@ def verify(predictions: Predictions, *, where: str | None = None) -> None:
 
     for name in REQUIRED:
         if name not in NULLABLE:
-            empty = frame[name].isna().to_numpy()
+            empty = np.asarray(frame[name].isna(), dtype=bool)
             if empty.any():
                 refuse(f"column {name} is empty", empty)
     for name, allowed in (("split", SPLITS), ("label", scheme.names)):
-        strange = ~frame[name].isin(list(allowed)).to_numpy()
+        strange = ~np.asarray(frame[name].isin(list(allowed)), dtype=bool)
         if strange.any():
             refuse(f"column {name} has values other than {list(allowed)}", strange)
-    strange = ~(frame["slice_label"].isna() | frame["slice_label"].isin([0, 1])).to_numpy(dtype=bool)
+    strange = np.asarray(~(frame["slice_label"].isna() | frame["slice_label"].isin([0, 1])), dtype=bool)
     if strange.any():
         refuse("column slice_label has values other than 0, 1 and null", strange)
-    twice = frame.duplicated(["slice_key", "split"]).to_numpy()
+    twice = np.asarray(frame.duplicated(["slice_key", "split"]), dtype=bool)
     if twice.any():
         refuse("a slice occurs more than once in its partition", twice)
 
     probabilities = predictions.probabilities
-    undefined = ~np.isfinite(probabilities).all(axis=1)
+    undefined = ~np.all(np.isfinite(probabilities), axis=1)
     if undefined.any():
         refuse("probabilities are NaN or infinite", undefined)
-    outside = ((probabilities < 0) | (probabilities > 1 + SUM_TOLERANCE)).any(axis=1)
+    outside = np.any((probabilities < 0) | (probabilities > 1 + SUM_TOLERANCE), axis=1)
     if outside.any():
         refuse("probabilities lie outside 0..1", outside)
     sums = np.abs(probabilities.sum(axis=1) - 1) > SUM_TOLERANCE

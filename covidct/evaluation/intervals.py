@@ -1,0 +1,233 @@
+"""95 % intervals whose unit is the patient.
+
+Slices of one patient resemble each other, so an interval that counts slices as independent is far too narrow: with
+98 slices a patient and an intraclass correlation of 0.2 it covers the truth in a third of the cases. Such intervals
+are not offered.
+
+- Proportions of slices: Korn-Graubard (Survey Methodology 1998;24:193): Clopper-Pearson on the effective number of
+  slices, which the spread between patients gives, with Student's t for the number of patients.
+- Proportions of patients: Clopper-Pearson.
+- AUC and means over classes: bootstrap of whole patients, bias-corrected and accelerated (BCa; Efron 1987).
+
+Fewer than 10 patients: no clustered interval and no bootstrap, only Clopper-Pearson on patients. Fewer than 30: the
+interval carries `few_patients`, because its coverage is known to be below 95 % there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+from scipy.special import ndtr, ndtri
+
+LEVEL = 0.95
+LEAST_PATIENTS = 10
+FEW_PATIENTS = 30
+
+KORN_GRAUBARD = "korn_graubard"
+CLOPPER_PEARSON = "clopper_pearson"
+PATIENT_BOOTSTRAP = "patient_bootstrap_bca"
+TOO_FEW = "too few patients"
+NO_SPREAD = "no spread between patients"
+UNDEFINED = "undefined"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its 95 % interval.
+
+    Args:
+        value: The estimate, or None if it is undefined.
+        low: Lower end, or None if there is no interval.
+        high: Upper end, or None if there is no interval.
+        method: How the interval was made, or why there is none.
+        n_patients: Patients the value was computed from.
+        few_patients: Whether the group that limits the interval has fewer than 30 patients.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    method: str
+    n_patients: int
+    few_patients: bool
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values, for JSON."""
+        return dict(vars(self))
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """Wilson's score interval of a proportion of independent cases, n >= 1."""
+    interval = stats.binomtest(successes, n).proportion_ci(LEVEL, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def clopper_pearson(successes: float, n: float) -> tuple[float, float]:
+    """Clopper and Pearson's exact interval of a proportion of independent cases.
+
+    Args:
+        successes: In 0..n; need not be whole (Korn and Graubard use an effective number).
+        n: Cases, > 0.
+    """
+    tail = (1 - LEVEL) / 2
+    low = 0.0 if successes <= 0 else float(stats.beta.ppf(tail, successes, n - successes + 1))
+    high = 1.0 if successes >= n else float(stats.beta.ppf(1 - tail, successes + 1, n - successes))
+    return low, high
+
+
+def korn_graubard(successes: np.ndarray, totals: np.ndarray) -> tuple[float, float]:
+    """Korn and Graubard's interval of a proportion of slices that are clustered in patients.
+
+    The effective number of slices is n / design effect, where the design effect is the between-patient (ratio
+    estimator) variance over the binomial one, then times (t[n-1] / t[patients-1])^2, and at most n. One slice a patient
+    gives Clopper-Pearson exactly. Copying every slice m times inside its patient changes the result only through
+    t[n-1].
+
+    If all slices are right, or all wrong, there is no spread to estimate the design effect from. Then the effective
+    number is the number of patients: what would hold if all slices of a patient stood or fell together.
+
+    Args:
+        successes: [patients], slices of each patient that count.
+        totals: [patients], slices of each patient in the denominator, >= 1; two patients or more.
+    """
+    patients, n = len(totals), float(totals.sum())
+    p = float(successes.sum()) / n
+    if p in (0.0, 1.0):
+        return clopper_pearson(p * patients, patients)
+    clustered = patients / (patients - 1) * float(((successes - p * totals) ** 2).sum()) / n**2
+    independent = p * (1 - p) / (n - 1)
+    if clustered <= 0:  # every patient has exactly the same share
+        return clopper_pearson(p * n, n)
+    tail = (1 - LEVEL) / 2
+    student = float(stats.t.ppf(tail, n - 1) / stats.t.ppf(tail, patients - 1))
+    effective = min(n, n * independent / clustered * student**2)
+    return clopper_pearson(p * effective, effective)
+
+
+def proportion(successes: np.ndarray, totals: np.ndarray) -> Interval:
+    """A proportion with the interval that its data allow.
+
+    Args:
+        successes: [patients], slices (or 0/1: the patient) that count.
+        totals: [patients], slices (or 0/1) in the denominator. Patients with 0 do not enter.
+
+    Returns:
+        Clopper-Pearson if each patient counts once, Korn-Graubard otherwise.
+    """
+    inside = totals > 0
+    successes, totals = successes[inside], totals[inside]
+    patients = len(totals)
+    if patients == 0:
+        return Interval(None, None, None, UNDEFINED, 0, True)
+    value, few = float(successes.sum() / totals.sum()), patients < FEW_PATIENTS
+    if (totals == 1).all():
+        return Interval(value, *clopper_pearson(int(successes.sum()), patients), CLOPPER_PEARSON, patients, few)
+    if patients < LEAST_PATIENTS:
+        return Interval(value, None, None, TOO_FEW, patients, few)
+    return Interval(value, *korn_graubard(successes, totals), KORN_GRAUBARD, patients, few)
+
+
+@dataclass(frozen=True)
+class PatientBootstrap:
+    """Resampled patients: how often each patient occurs in each replicate.
+
+    Args:
+        weights: float64 [replicates, patients].
+        strata: int [patients]; patients are drawn within their stratum (site and class), so that no replicate loses
+            a class. A stratum of one patient does not vary.
+    """
+
+    weights: np.ndarray
+    strata: np.ndarray
+
+    @classmethod
+    def draw(cls, strata: np.ndarray, replicates: int, generator: np.random.Generator) -> PatientBootstrap:
+        """Draw the replicates with a generator of one's own; the global random state is not touched."""
+        weights = np.empty((replicates, len(strata)))
+        for stratum in np.unique(strata):
+            members = np.flatnonzero(strata == stratum)
+            weights[:, members] = generator.multinomial(
+                len(members), np.full(len(members), 1 / len(members)), replicates
+            )
+        return cls(weights, strata)
+
+    def interval(self, estimate: float, statistic: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float] | None:
+        """The BCa interval of a statistic of patient weights.
+
+        Args:
+            estimate: The statistic with every weight 1.
+            statistic: From weights [r, patients] to [r]; defined whenever each stratum has a patient.
+
+        Returns:
+            (low, high), or None if the replicates do not differ: perfect separation in the sample says nothing about
+            how far from perfect the truth may be.
+        """
+        replicates = statistic(self.weights)
+        if np.ptp(replicates) < 1e-12:
+            return None
+        below = (np.sum(replicates < estimate - 1e-12) + np.sum(replicates <= estimate + 1e-12)) / 2
+        count = len(replicates)
+        bias = float(ndtri(np.clip(below / count, 1 / (count + 1), count / (count + 1))))
+        acceleration = self._acceleration(statistic)
+        tail = ndtri(np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+        shifted = bias + tail
+        low, high = np.quantile(replicates, ndtr(bias + shifted / (1 - acceleration * shifted)))
+        return float(low), float(high)
+
+    def _acceleration(self, statistic: Callable[[np.ndarray], np.ndarray]) -> float:
+        """From leaving each patient out once; patients alone in their stratum cannot be left out and do not vary."""
+        cubes = squares = 0.0
+        for stratum in np.unique(self.strata):
+            members = np.flatnonzero(self.strata == stratum)
+            size = len(members)
+            if size < 2:
+                continue
+            left_out = np.empty(size)
+            for start in range(0, size, 256):  # bounds the memory: 256 rows of weights at a time
+                chosen = np.arange(start, min(start + 256, size))
+                # The rest of the stratum stands in for the patient left out, so that the class mix stays as it is.
+                weights = np.ones((len(chosen), len(self.strata)))
+                weights[:, members] = size / (size - 1)
+                weights[np.arange(len(chosen)), members[chosen]] = 0
+                left_out[chosen] = statistic(weights)
+            influence = (size - 1) / size * (left_out.mean() - left_out)
+            cubes += float((influence**3).sum())
+            squares += float((influence**2).sum())
+        return cubes / (6 * squares**1.5) if squares > 0 else 0.0
+
+
+class WeightedAUC:
+    """The AUC of slices as a function of patient weights: sorted once, then linear in the slices for each replicate.
+
+    For n slices and r rows of weights: O(n log n) once, then r cumulative sums, O(r n). Ties count half.
+
+    Args:
+        positive: bool [n], at least one of each.
+        scores: float [n], higher means more positive.
+        patient: int [n], column of the weights that each slice belongs to.
+    """
+
+    def __init__(self, positive: np.ndarray, scores: np.ndarray, patient: np.ndarray) -> None:
+        order = np.argsort(scores[~positive], kind="stable")
+        negatives = scores[~positive][order]
+        self._negative_patient = patient[~positive][order]
+        self._positive_patient = patient[positive]
+        # For each positive slice: how many negatives score lower, and how many score no higher.
+        self._lower = np.searchsorted(negatives, scores[positive], side="left")
+        self._not_higher = np.searchsorted(negatives, scores[positive], side="right")
+
+    def __call__(self, weights: np.ndarray) -> np.ndarray:
+        """From weights [r, patients] to AUCs [r]; NaN where one of the groups has weight 0."""
+        areas = np.full(len(weights), np.nan)
+        cumulative = np.zeros(len(self._negative_patient) + 1)
+        for row, weight in enumerate(weights):
+            np.cumsum(weight[self._negative_patient], out=cumulative[1:])
+            mine = weight[self._positive_patient]
+            pairs = mine.sum() * cumulative[-1]
+            if pairs > 0:
+                wins = cumulative[self._lower] + cumulative[self._not_higher]
+                areas[row] = 0.5 * float(mine @ wins) / pairs
+        return areas
