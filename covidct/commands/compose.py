@@ -51,8 +51,8 @@ def run(verb: str, words: Sequence[str]) -> int:
         # Lightning starts the other ranks of a DDP run by repeating the command line, verb included.
         hydra_argv, sys.argv = sys.argv, original
         try:
-            command = importlib.import_module(f"covidct.commands.{verb}")
-            command.run(plain(config))
+            values = plain(config)
+            importlib.import_module(f"covidct.commands.{verb}").run(values)
         except CovidctError as error:
             failures.append(error)  # the other jobs of a multirun go on
             report_failure(error)

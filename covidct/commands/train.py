@@ -1,2 +1,0 @@
-def run(c):
-    print(c)

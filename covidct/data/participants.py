@@ -1,0 +1,36 @@
+"""The flow of participants: what was read, what was refused and why, who ended up where (STARD item 19)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from covidct.data.splits import Split
+from covidct.data.table import SliceTable
+
+
+def participants(table: SliceTable, split: Split | None = None) -> dict[str, Any]:
+    """Counts for the participant flow; plain values, no keys of patients.
+
+    Returns:
+        "source"; "files_read"; "refused": reason -> number of files; "accepted": {"patients", "slices"};
+        "unlabelled": the same for accepted slices without a class; "sites": site -> class -> {"patients", "slices"};
+        "partitions": the same for each partition of the split, empty without one.
+    """
+    rows = table.accepted
+    labelled = rows[rows["label"].notna()]
+    sites: dict[str, dict[str, dict[str, int]]] = {}
+    for (site, label), group in labelled.groupby(["site", "label"], sort=True):
+        sites.setdefault(str(site), {})[str(label)] = _count(group)
+    return {
+        "source": table.source,
+        "files_read": len(table.frame),
+        "refused": table.refusals,
+        "accepted": _count(rows),
+        "unlabelled": _count(rows[rows["label"].isna()]),
+        "sites": sites,
+        "partitions": dict(split.counts) if split is not None else {},
+    }
+
+
+def _count(rows: Any) -> dict[str, int]:
+    return {"patients": int(rows["patient_key"].nunique()), "slices": len(rows)}

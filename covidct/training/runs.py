@@ -1,0 +1,140 @@
+"""A run folder is a record: its identity, its state, and who may write to it.
+
+The identity is a digest of what determines the result. So the same command finds the same folder: a finished run is
+returned at once, a half-finished one is resumed, and two runs that differ never share one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from covidct.errors import DataRefused, IntegrityError
+from covidct.files import read_json, write_json
+from covidct.provenance import digest_file, digest_json
+from covidct.training.settings import TrainSettings
+
+STATES = ("started", "trained", "evaluated")
+
+
+def identity(settings: TrainSettings, *, index_digest: str, split_digest: str) -> str:
+    """SHA-256 over everything that determines a run's result.
+
+    Left out: names, folders, logging, worker counts and caches, which must not change a number. A weights file counts
+    by its bytes, not its path.
+    """
+    values = settings.as_dict()
+    weights = Path(settings.model.weights)
+    counts: dict[str, Any] = {
+        "index": index_digest,
+        "split": split_digest,
+        "seed": settings.seed,
+        "data": {k: values["data"][k] for k in ("windows", "size", "fit", "augment", "batch_size", "balance")},
+        "model": values["model"] | ({"weights": digest_file(weights)} if weights.is_file() else {}),
+        "recipe": values["recipe"],
+        "trainer": {
+            key: values["trainer"][key]
+            for key in ("devices", "num_nodes", "precision", "accumulate_grad_batches", "gradient_clip_val")
+        },
+    }
+    return digest_json(counts)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's folder.
+
+    Args:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of best.ckpt and last.ckpt."""
+        return self.path / "checkpoints"
+
+    @property
+    def predictions(self) -> Path:
+        """The predictions table: the product of a run."""
+        return self.path / "predictions.parquet"
+
+    def read(self) -> dict[str, Any]:
+        """The record run.json.
+
+        Raises:
+            DataRefused: The folder is no run folder.
+        """
+        if not (self.path / "run.json").is_file():
+            raise DataRefused("this is not a run folder: it has no run.json", where=str(self.path))
+        record = read_json(self.path / "run.json")
+        if record.get("state") not in STATES:
+            raise IntegrityError(f"unknown state {record.get('state')!r}", where=str(self.path / "run.json"))
+        return dict(record)
+
+    def write(self, **values: Any) -> None:
+        """Add values to run.json."""
+        record = self.read() if (self.path / "run.json").is_file() else {}
+        write_json(self.path / "run.json", record | values)
+
+    def has_reached(self, state: str) -> bool:
+        """Whether the run is at `state` or past it."""
+        if not (self.path / "run.json").is_file():
+            return False
+        return STATES.index(self.read()["state"]) >= STATES.index(state)
+
+    @contextmanager
+    def lock(self, say: Callable[[str], None]) -> Iterator[None]:
+        """Keep other processes out of the folder; the lock of a process that is gone is cleared with a notice.
+
+        Raises:
+            IntegrityError: Another process works in this folder.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = self.path / "run.lock"
+        mine = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
+        try:
+            handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError:
+            owner = _owner(file)
+            if owner is None or (owner["host"] == socket.gethostname() and not _is_alive(int(owner["pid"]))):
+                say("cleared the lock of a process that is gone")
+                file.unlink(missing_ok=True)
+                handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            else:
+                raise IntegrityError(
+                    f"process {owner['pid']} is working in this run folder",
+                    where=str(self.path),
+                    remedy="wait for it; if it is surely gone (another machine), remove run.lock",
+                ) from None
+        with os.fdopen(handle, "w") as stream:
+            stream.write(mine)
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
+
+
+def _owner(file: Path) -> dict[str, Any] | None:
+    try:
+        owner = json.loads(file.read_text())
+    except (OSError, ValueError):  # killed between making the file and writing to it
+        return None
+    return owner if isinstance(owner, dict) and {"pid", "host"} <= owner.keys() else None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # alive, and somebody else's
+        return True
+    return True
