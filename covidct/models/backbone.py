@@ -92,6 +92,7 @@ class Backbone(nn.Module):
         self.net = net  # a timm model: an nn.Module with pretrained_cfg, get_classifier and group_matcher
         self.weights = weights
         self.channels = channels
+        self.channels_last = False
         configured = net.pretrained_cfg
         self.register_buffer("mean", _per_channel(configured["mean"], channels))
         self.register_buffer("std", _per_channel(configured["std"], channels))
@@ -106,8 +107,16 @@ class Backbone(nn.Module):
             )
         if self.channels == 1:
             image = image.expand(-1, 3, -1, -1)
-        logits: Tensor = self.net((image - self.mean) / self.std)
+        image = (image - self.mean) / self.std
+        if self.channels_last:
+            image = image.contiguous(memory_format=torch.channels_last)
+        logits: Tensor = self.net(image)
         return logits
+
+    def use_channels_last(self) -> None:
+        """Keep weights and images channels-last in memory: faster, above all with bfloat16; the results agree."""
+        self.channels_last = True
+        self.net.to(memory_format=torch.channels_last)
 
     def train(self, mode: bool = True) -> Backbone:
         """As `nn.Module.train`, but frozen parts remain in evaluation mode."""

@@ -1,0 +1,286 @@
+"""Checkpoints that survive a kill, a torn write and a hostile file.
+
+A checkpoint is an ordinary torch file. Its SHA-256 stands in the comment field of the zip archive such a file is, so
+that file and checksum are one, replaced in one step. Reading verifies it and never runs code (`weights_only`). Of
+`last.ckpt` the generation before is kept as `last.previous.ckpt`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins import CheckpointIO
+from pytorch_lightning.callbacks import Checkpoint
+
+from covidct.errors import DataRefused, IntegrityError, ResourceError, UsageError
+from covidct.files import replacing
+from covidct.training.plateau import DIRECTIONS, Plateau
+
+log = logging.getLogger(__name__)
+
+BEST = "best.ckpt"
+LAST = "last.ckpt"
+PREVIOUS = "last.previous.ckpt"
+_MARK = b"covidct-sha256:"
+_COMMENT = len(_MARK) + 64
+_END = 22  # size of zip's end-of-central-directory record; its last two bytes are the length of the comment
+_FORBIDDEN = {"_target_", "_instantiator", "_class_path", "class_path", "_partial_", "_args_"}
+
+
+def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint and its checksum in one atomic step.
+
+    Raises:
+        ResourceError: The disk is full or cannot be written; whatever was at `path` is untouched.
+    """
+    try:
+        with replacing(path) as temporary:
+            torch.save(checkpoint, temporary)
+            with temporary.open("r+b") as stream:
+                size = stream.seek(0, os.SEEK_END)
+                digest = _digest(stream, size)
+                stream.seek(size - 2)
+                stream.write(struct.pack("<H", _COMMENT) + _MARK + digest.encode())
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
+        raise ResourceError(
+            f"the checkpoint could not be written: {str(error).splitlines()[0]}",
+            where=path.name,
+            remedy="free disk space and start again: the run resumes from the checkpoint before",
+        ) from error
+
+
+def _digest(stream: BinaryIO, size: int) -> str:
+    """Over the file as torch wrote it: without comment, its length field zero."""
+    running = hashlib.sha256()
+    stream.seek(0)
+    left = size - 2
+    while left:
+        chunk = stream.read(min(left, 1 << 20))
+        if not chunk:
+            break
+        running.update(chunk)
+        left -= len(chunk)
+    running.update(b"\0\0")
+    return running.hexdigest()
+
+
+def verify_checkpoint(path: Path) -> None:
+    """Check that a file is complete and unchanged since it was written.
+
+    Raises:
+        DataRefused: It does not exist, or never was a checkpoint of ours.
+        IntegrityError: Bytes are missing or differ.
+    """
+    if not path.is_file():
+        raise DataRefused("there is no such checkpoint", where=path.name)
+    with path.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - _COMMENT - _END))
+        tail = stream.read()
+        written = tail[-_COMMENT:]
+        if size < _COMMENT + _END or not written.startswith(_MARK):
+            stream.seek(0)
+            if stream.read(4) == b"PK\x03\x04" and _MARK not in tail:
+                raise IntegrityError("the checkpoint is torn, or was not written by this program", where=path.name)
+            raise DataRefused("not a checkpoint of this program", where=path.name)
+        if _digest(stream, size - _COMMENT) != written[len(_MARK) :].decode("ascii", "replace"):
+            raise IntegrityError("the checkpoint was damaged or changed after it was written", where=path.name)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint to the CPU without running any code in it.
+
+    Raises:
+        DataRefused: No checkpoint, or one that holds objects, or hyper-parameters that name code.
+        IntegrityError: Damaged.
+    """
+    path = Path(path)
+    verify_checkpoint(path)
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # UnpicklingError, RuntimeError, EOFError ...: whatever it is, it is not used
+        raise DataRefused(
+            f"the checkpoint is not plain tensors and values: {str(error).splitlines()[0][:200]}", where=path.name
+        ) from error
+    if not isinstance(loaded, dict) or "state_dict" not in loaded:
+        raise DataRefused("the file holds no model state", where=path.name)
+    for key in ("hyper_parameters", "datamodule_hyper_parameters"):
+        for name in _names(loaded.get(key)):
+            if name in _FORBIDDEN:
+                raise DataRefused(f"the checkpoint's {key} name code to run ({name})", where=path.name)
+    for key in loaded:
+        if str(key).endswith("_instantiator"):
+            raise DataRefused(f"the checkpoint names code to run ({key})", where=path.name)
+    return loaded
+
+
+def _names(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield str(key)
+            yield from _names(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _names(item)
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint to resume from: `last.ckpt`, or the generation before when that one is torn. None: start anew.
+
+    Raises:
+        IntegrityError: There are checkpoints, and none is whole.
+    """
+    present = [path for path in (Path(folder) / LAST, Path(folder) / PREVIOUS) if path.exists()]
+    problems = []
+    for path in present:
+        try:
+            verify_checkpoint(path)
+        except (IntegrityError, DataRefused) as error:
+            problems.append(f"{path.name}: {error.what}")
+            continue
+        if problems:
+            log.warning("%s; resuming from the generation before, %s", problems[0], path.name)
+        return path
+    if present:
+        raise IntegrityError(
+            "no checkpoint of this run is whole: " + "; ".join(problems), remedy="remove the run folder and start anew"
+        )
+    return None
+
+
+class CheckedCheckpoints(CheckpointIO):
+    """Lightning's reading and writing, through the functions here.
+
+    Give it to the trainer as a plugin. `last.ckpt` is not overwritten: the file before becomes `last.previous.ckpt`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._whole: set[Path] = set()  # checked or written by this process: need not be read again before rotating
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write atomically, keeping the generation before of `last.ckpt`."""
+        path = Path(path)
+        if path.name == LAST and self._is_whole(path):
+            _link(path, path.with_name(PREVIOUS))
+        write_checkpoint(checkpoint, path)
+        self._whole.add(path)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read with verification; always plain values only, whatever is asked for."""
+        return read_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove one file."""
+        Path(path).unlink(missing_ok=True)
+
+    def _is_whole(self, path: Path) -> bool:
+        if path in self._whole:
+            return True
+        try:
+            verify_checkpoint(path)
+        except (IntegrityError, DataRefused):
+            return False  # a torn file must not push a whole one out
+        return True
+
+
+def _link(source: Path, target: Path) -> None:
+    """Let `target` be the same file as `source`, atomically; a copy where the file system knows no hard links."""
+    with replacing(target) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+
+class KeepCheckpoints(Checkpoint):
+    """Keeps `last.ckpt` after every epoch, and as `best.ckpt` the one whose figure was best.
+
+    `best.ckpt` is a second name of the `last.ckpt` of its epoch, given after that is safely on disk; a run killed in
+    between gives the name when it resumes. Equal values do not replace an earlier best, and NaN is never best. The
+    callback keeps no path: a run folder can move, and a checkpoint can travel.
+
+    Args:
+        folder: Where the files go.
+        monitor: The figure that decides.
+        mode: "min" or "max".
+    """
+
+    def __init__(self, folder: Path, monitor: str, mode: str) -> None:
+        if mode not in ("min", "max") or DIRECTIONS.get(monitor, mode) != mode:
+            raise UsageError(f"{monitor} does not get better towards its {mode}", where="recipe.best")
+        self.folder = Path(folder)
+        self.monitor = monitor
+        self.best_epoch: int | None = None
+        self._plateau = Plateau(mode)
+        self._resumed_from: int | None = None
+
+    @property
+    def best_value(self) -> float | None:
+        """The figure at its best; None while it was never defined."""
+        return self._plateau.best
+
+    @property
+    def best_path(self) -> Path | None:
+        """best.ckpt, once there is one."""
+        return self.folder / BEST if self.best_epoch is not None else None
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, and name the best."""
+        if self.monitor not in trainer.callback_metrics:
+            raise UsageError(
+                f"nothing called {self.monitor} was logged in this epoch",
+                where="recipe.best",
+                remedy=f"logged: {sorted(trainer.callback_metrics)}",
+            )
+        better = self._plateau.update(float(trainer.callback_metrics[self.monitor]))
+        if better:
+            self.best_epoch = trainer.current_epoch
+        trainer.save_checkpoint(self.folder / LAST, weights_only=False)
+        if better and trainer.is_global_zero:
+            _link(self.folder / LAST, self.folder / BEST)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Make up for a kill between the two names: the checkpoint resumed from may be the best one."""
+        source = Path(trainer.ckpt_path) if trainer.ckpt_path else None
+        is_best = self._resumed_from is not None and self._resumed_from == self.best_epoch
+        if source and is_best and trainer.is_global_zero and source.resolve().parent == self.folder.resolve():
+            _link(source, self.folder / BEST)
+        trainer.strategy.barrier("best.ckpt")
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Note the epoch of the checkpoint."""
+        self._resumed_from = int(checkpoint["epoch"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values for the checkpoint."""
+        return {"monitor": self.monitor, "best_epoch": self.best_epoch, **self._plateau.state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of `state_dict`; refused when another figure decided."""
+        if state_dict["monitor"] != self.monitor:
+            raise IntegrityError(
+                f"the checkpoint chose its best by {state_dict['monitor']}, not by {self.monitor}", where="recipe.best"
+            )
+        epoch = state_dict["best_epoch"]
+        self.best_epoch = None if epoch is None else int(epoch)
+        self._plateau.restore({"best": state_dict["best"], "waited": state_dict["waited"]})
+
+
+def checkpoint_callbacks(folder: Path, monitor: str, mode: str) -> list[pl.Callback]:
+    """The callbacks that keep a run's checkpoints; the trainer also needs the plugin `CheckedCheckpoints()`."""
+    return [KeepCheckpoints(Path(folder), monitor, mode)]
