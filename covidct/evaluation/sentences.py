@@ -1,0 +1,133 @@
+"""The words of the report, made from numbers: what was found, what to beware of, what a profile means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from covidct.evaluation.intervals import FEW_PATIENTS
+from covidct.evaluation.record import RunRecord
+from covidct.evaluation.wording import display, interval_text, percent
+
+Block = Mapping[str, Any]
+
+LEVELS = {
+    ("slice", "argmax"): "Slice level · class of highest probability",
+    ("patient", "any_slice"): "Patient level · the paper's rule (diseased if any slice is)",
+    ("patient", "mean_probability"): "Patient level · mean probability of the slices",
+}
+"""Names of the ways of calling, in reading order: the paper's own level last, because its unit is not the patient."""
+
+PAPER_FLAWS = (
+    "Training and validation are split by image, not by patient (L236): slices of one patient lie on both sides, so "
+    "validation figures are too good and only the external hospitals say anything about new patients.",
+    "Every slice carries its patient's label, lesion or not (Table 1 has as many slices per healthy as per ill patient).",
+    "The patient rule (L225–230) has no threshold and no tie-break; two diseases in one patient are counted as “conflict”.",
+    "When Adam hands over to SGD, batch size, augmentation, window, input size and patience are not in the paper: "
+    "the values used here are this tool's choices.",
+    "“After 50 epochs, stop without further improvement” (L261–263) has three readings; here: at least 50 epochs, then "
+    "patience.",
+    "The paper repeats the split five times and does not say which model was tested (L240). This report is one run.",
+)
+
+LIMITS = (
+    "For research on methods. Nothing here has been shown to help a patient, and nothing here may guide care.",
+    "External hospitals do not prove that a model looks at disease: scanner, protocol, year and patient mix can stand for "
+    "the label. This report has no test for such shortcuts.",
+    "PPV and NPV hold for the class mix of these data only; where the disease is rarer, PPV is lower.",
+    "Slices of one patient are not independent. Intervals count patients; slice-level values weigh patients by their number "
+    "of slices.",
+    "Validation data chose the checkpoint, so validation figures are optimistic even when no patient leaks.",
+    "One run, one seed: differences to another run may be chance.",
+    "The pictures of mistakes are pixels of scans. Text burned into them is not removed: look before you share.",
+)
+
+
+def site_name(site: str) -> str:
+    """A site for people."""
+    return "All sites pooled" if site == "(pooled)" else site
+
+
+def estimate(figure: Mapping[str, Any] | None) -> str:
+    """An estimate in words: "98.2 % (95 % interval 95.0–99.6)", "undefined" when it is."""
+    if not figure or figure.get("value") is None:
+        return "undefined"
+    bounds = interval_text(figure)
+    return f"{percent(figure['value'])} %" + (f" (95 % interval {bounds})" if bounds != "–" else " (no interval)")
+
+
+def findings(record: RunRecord) -> list[str]:
+    """What was found on the test sites at patient level, one sentence or two per site, pooled last."""
+    scheme, sentences = record.scheme, []
+    blocks = [b for b in record.summary["blocks"] if (b["split"], b["aggregation"]) == ("test", "any_slice")]
+    for block in blocks:
+        where = "Over all test sites together" if block["site"] == "(pooled)" else f"At {block['site']}"
+        text = (
+            f"{where}, {_number(block['n_patients'], 'patient')} ({_number(block['n_slices'], 'slice')}): the paper's rule "
+            f"gave the true class for {estimate(block['accuracy'])} of patients"
+        )
+        outcomes = [
+            f"{block[key]} {'was' if block[key] == 1 else 'were'} left without a verdict because {why}"
+            for key, why in (("n_conflict", "two diseases were seen"), ("n_no_result", "no slice could be used"))
+            if block.get(key)
+        ]
+        text += f"; {' and '.join(outcomes)}." if outcomes else "."
+        if scheme.positive:
+            figures, name = block["per_class"][scheme.positive], display(scheme.positive)
+            ill = figures["n_positive_patients"]
+            text += (
+                f" Of {_number(ill, 'patient')} with {name}, {estimate(figures['sensitivity'])} were recognised; of the "
+                f"{_number(block['n_patients'] - ill, 'other')}, {estimate(figures['specificity'])} were rightly not called "
+                f"{name}."
+                if ill
+                else f" No patient there had {name}: its sensitivity is undefined."
+            )
+        sentences.append(text)
+    return sentences or ["No test site was evaluated: there is nothing to say about new patients."]
+
+
+def warnings(record: RunRecord) -> list[str]:
+    """What makes the numbers weaker than they look, from the run's own records."""
+    found = []
+    if record.leaked_patients:
+        found.append(
+            f"Leak: {_number(record.leaked_patients, 'patient')} with slices in more than one partition. Validation figures "
+            "are not about new patients."
+        )
+    if record.leaked_patients is None:
+        found.append("The run has no record of its split: whether patients leak between partitions is not known.")
+    if record.profile is None:
+        found.append("The profile (paper or rigorous) is not recorded.")
+    if record.provenance.get("code", record.provenance).get("dirty"):
+        found.append("The code had uncommitted changes: the commit below does not fully describe it.")
+    for block in record.summary["blocks"]:
+        if block["split"] == "test" and block["aggregation"] == "any_slice":
+            found += _block_warnings(block, record.scheme.names)
+    return [*found, *(str(note) for note in record.run.get("notes") or [])]
+
+
+def _block_warnings(block: Block, names: Sequence[str]) -> list[str]:
+    found, where = [], site_name(block["site"])
+    patients = {name: block["per_class"][name]["n_positive_patients"] for name in names}
+    absent = [display(name) for name in names if patients[name] == 0]
+    few = [f"{display(name)} ({patients[name]})" for name in names if 0 < patients[name] < FEW_PATIENTS]
+    if absent:
+        found.append(f"{where}: no patient with {', '.join(absent)}; figures that need one are undefined (–).")
+    if few:
+        found.append(f"{where}: fewer than {FEW_PATIENTS} patients with {', '.join(few)}. Read the intervals, not the values.")
+    return found
+
+
+def baseline(block: Block, positive: str | None) -> str | None:
+    """What never calling the positive class would score (the paper's 98.8 % stand beside 83.3 %), or None."""
+    if positive is None:
+        return None
+    unit = "slices" if block["level"] == "slice" else "patients"
+    total, ill = block[f"n_{unit}"], block["per_class"][positive][f"n_positive_{unit}"]
+    if not total:
+        return None
+    return f"For scale: never calling {display(positive)} at all would have an accuracy of {percent(1 - ill / total)} %."
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
