@@ -15,7 +15,7 @@ interval carries `few_patients`, because its coverage is known to be below 95 % 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,8 @@ from scipy.special import ndtr, ndtri
 LEVEL = 0.95
 LEAST_PATIENTS = 10
 FEW_PATIENTS = 30
+LEAST_SPREAD = 3
+ROUNDING = 1e-12
 
 KORN_GRAUBARD = "korn_graubard"
 CLOPPER_PEARSON = "clopper_pearson"
@@ -86,8 +88,10 @@ def korn_graubard(successes: np.ndarray, totals: np.ndarray) -> tuple[float, flo
     gives Clopper-Pearson exactly. Copying every slice m times inside its patient changes the result only through
     t[n-1].
 
-    If all slices are right, or all wrong, there is no spread to estimate the design effect from. Then the effective
-    number is the number of patients: what would hold if all slices of a patient stood or fell together.
+    The design effect is a spread between patients, and it needs some: if fewer than three patients have a slice of
+    the rarer kind (none, when all slices are right), the effective number is at most the number of patients, which is
+    what holds if the slices of a patient stand or fall together. With 13 patients of 98 slices, a true share of 98.2 %
+    and an intraclass correlation of 0.2 this lifts the coverage from 83 % to 96 %.
 
     Args:
         successes: [patients], slices of each patient that count.
@@ -95,15 +99,16 @@ def korn_graubard(successes: np.ndarray, totals: np.ndarray) -> tuple[float, flo
     """
     patients, n = len(totals), float(totals.sum())
     p = float(successes.sum()) / n
-    if p in (0.0, 1.0):
-        return clopper_pearson(p * patients, patients)
     clustered = patients / (patients - 1) * float(((successes - p * totals) ** 2).sum()) / n**2
-    independent = p * (1 - p) / (n - 1)
-    if clustered <= 0:  # every patient has exactly the same share
-        return clopper_pearson(p * n, n)
-    tail = (1 - LEVEL) / 2
-    student = float(stats.t.ppf(tail, n - 1) / stats.t.ppf(tail, patients - 1))
-    effective = min(n, n * independent / clustered * student**2)
+    effective = n
+    if clustered > 0:
+        independent = p * (1 - p) / (n - 1)
+        tail = (1 - LEVEL) / 2
+        student = float(stats.t.ppf(tail, n - 1) / stats.t.ppf(tail, patients - 1))
+        effective = min(n, n * independent / clustered * student**2)
+    rarer = successes if p <= 0.5 else totals - successes
+    if np.count_nonzero(rarer) < LEAST_SPREAD:
+        effective = min(effective, float(patients))
     return clopper_pearson(p * effective, effective)
 
 
@@ -154,49 +159,59 @@ class PatientBootstrap:
             )
         return cls(weights, strata)
 
-    def interval(self, estimate: float, statistic: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float] | None:
-        """The BCa interval of a statistic of patient weights.
+    def intervals(
+        self, estimates: Sequence[float], statistics: Callable[[np.ndarray], np.ndarray]
+    ) -> list[tuple[float, float] | None]:
+        """BCa intervals of statistics of patient weights, all from the same replicates.
 
         Args:
-            estimate: The statistic with every weight 1.
-            statistic: From weights [r, patients] to [r]; defined whenever each stratum has a patient.
+            estimates: [s], the statistics with every weight 1.
+            statistics: From weights [r, patients] to [r, s]; defined whenever each stratum has a patient.
 
         Returns:
-            (low, high), or None if the replicates do not differ: perfect separation in the sample says nothing about
-            how far from perfect the truth may be.
+            For each statistic (low, high), or None if its replicates do not differ: perfect separation in the sample
+            does not say how far from perfect the truth may be.
         """
-        replicates = statistic(self.weights)
-        if np.ptp(replicates) < 1e-12:
-            return None
-        below = (np.sum(replicates < estimate - 1e-12) + np.sum(replicates <= estimate + 1e-12)) / 2
+        if not estimates:
+            return []
+        replicates = statistics(self.weights)
         count = len(replicates)
-        bias = float(ndtri(np.clip(below / count, 1 / (count + 1), count / (count + 1))))
-        acceleration = self._acceleration(statistic)
+        accelerations = self._accelerations(statistics, len(estimates))
         tail = ndtri(np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
-        shifted = bias + tail
-        low, high = np.quantile(replicates, ndtr(bias + shifted / (1 - acceleration * shifted)))
-        return float(low), float(high)
+        ends: list[tuple[float, float] | None] = []
+        for estimate, drawn, acceleration in zip(estimates, replicates.T, accelerations, strict=True):
+            if np.ptp(drawn) < ROUNDING:
+                ends.append(None)
+                continue
+            # Replicates equal to the estimate count half; with none (or all) below, half a replicate is.
+            below = (np.sum(drawn < estimate - ROUNDING) + np.sum(drawn <= estimate + ROUNDING)) / 2
+            bias = float(ndtri(np.clip(below, 0.5, count - 0.5) / count))
+            shifted = bias + tail
+            low, high = np.quantile(drawn, ndtr(bias + shifted / (1 - acceleration * shifted)))
+            ends.append((float(low), float(high)))
+        return ends
 
-    def _acceleration(self, statistic: Callable[[np.ndarray], np.ndarray]) -> float:
+    def _accelerations(self, statistics: Callable[[np.ndarray], np.ndarray], number: int) -> np.ndarray:
         """From leaving each patient out once; patients alone in their stratum cannot be left out and do not vary."""
-        cubes = squares = 0.0
+        cubes, squares = np.zeros(number), np.zeros(number)
         for stratum in np.unique(self.strata):
             members = np.flatnonzero(self.strata == stratum)
             size = len(members)
             if size < 2:
                 continue
-            left_out = np.empty(size)
+            parts = []
             for start in range(0, size, 256):  # bounds the memory: 256 rows of weights at a time
                 chosen = np.arange(start, min(start + 256, size))
                 # The rest of the stratum stands in for the patient left out, so that the class mix stays as it is.
                 weights = np.ones((len(chosen), len(self.strata)))
                 weights[:, members] = size / (size - 1)
                 weights[np.arange(len(chosen)), members[chosen]] = 0
-                left_out[chosen] = statistic(weights)
-            influence = (size - 1) / size * (left_out.mean() - left_out)
-            cubes += float((influence**3).sum())
-            squares += float((influence**2).sum())
-        return cubes / (6 * squares**1.5) if squares > 0 else 0.0
+                parts.append(statistics(weights))
+            left_out = np.concatenate(parts)
+            influence = (size - 1) / size * (left_out.mean(axis=0) - left_out)
+            cubes = cubes + (influence**3).sum(axis=0)
+            squares = squares + (influence**2).sum(axis=0)
+        return np.divide(cubes, 6 * squares**1.5, out=np.zeros_like(squares), where=squares > 0)
 
 
 class WeightedAUC:

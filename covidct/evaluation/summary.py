@@ -8,7 +8,6 @@ probability. Undefined is None.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +31,7 @@ from covidct.evaluation.intervals import (
 )
 from covidct.evaluation.patient import CONFLICT, NO_RESULT, called_class, patient_table
 from covidct.evaluation.predictions import Predictions, verify
+from covidct.evaluation.self_audit import self_audit
 from covidct.labels import ClassScheme
 
 SCHEMA_VERSION = 1
@@ -204,40 +204,19 @@ def _block(cases: _Cases, scheme: ClassScheme, replicates: int, seed: list[int])
     patient_truth = _codes(cases.patients["label"], scheme.names)
     strata = cases.patients.groupby(["site", "label"]).ngroup().to_numpy()
     n_slices = cases.patients["n_slices"].to_numpy()
-    # Cases without a score cannot be ranked; the AUC is that of the others and its n_patients says how many.
-    ranked = ~np.isnan(cases.scores).any(axis=1)
-    ranked_patients, ranked_row = np.unique(cases.patient[ranked], return_inverse=True)
-    ranked_bootstrap = PatientBootstrap.draw(strata[ranked_patients], replicates, np.random.default_rng(seed))
-
+    areas, macro_auc = _auc_intervals(cases, n_classes, strata, replicates, seed)
     per_class: dict[str, dict[str, Any]] = {}
     roc: dict[str, dict[str, Any] | None] = {}
-    areas: dict[int, WeightedAUC] = {}
-    smallest = len(cases.patients)
     for k, name in enumerate(scheme.names):
         cell = metrics.cells(cases.truth, cases.outcome, k, called=cases.called, **undecided)
-        counts = metrics.counts(cell)
-        positive, scores = cases.truth == k, cases.scores[:, k]
-        area = metrics.auc(positive, scores)
-        positives = int((patient_truth[ranked_patients] == k).sum())
-        group = min(positives, len(ranked_patients) - positives)
-        if area is not None:
-            areas[k] = WeightedAUC(positive[ranked], scores[ranked], ranked_row)
-            smallest = min(smallest, group)
         per_class[name] = {
-            "auc": _bootstrapped(area, areas.get(k), ranked_bootstrap, group).as_dict(),
+            "auc": areas[k].as_dict(),
             **{metric: _proportion(cases, cell, metric).as_dict() for metric in metrics.COUNTING},
             "n_positive_slices": int(n_slices[patient_truth == k].sum()),
             "n_positive_patients": int((patient_truth == k).sum()),
         }
-        roc[name] = _roc(positive, scores, counts)
+        roc[name] = _roc(cases.truth == k, cases.scores[:, k], metrics.counts(cell))
 
-    mean_area, n_areas = metrics.macro([per_class[name]["auc"]["value"] for name in scheme.names])
-    macro_auc = _bootstrapped(
-        mean_area,
-        lambda weights: np.mean([area(weights) for area in areas.values()], axis=0),
-        ranked_bootstrap,
-        smallest,
-    )
     return {
         "level": cases.level,
         "aggregation": cases.aggregation,
@@ -253,7 +232,7 @@ def _block(cases: _Cases, scheme: ClassScheme, replicates: int, seed: list[int])
         "confusion_columns": cases.columns,
         "conflict_calls": None if conflict_calls is None else conflict_calls.tolist(),
         "accuracy": _share(cases, cases.truth == cases.outcome, np.ones(len(cases.truth), dtype=bool)).as_dict(),
-        "macro_auc": {**macro_auc.as_dict(), "classes_counted": n_areas},
+        "macro_auc": macro_auc,
         "macro_sensitivity": _macro_sensitivity(cases, n_classes, strata, replicates, seed),
         "per_class": per_class,
         "roc": roc,
@@ -273,22 +252,55 @@ def _proportion(cases: _Cases, cell: np.ndarray, metric: str) -> Interval:
     return _share(cases, np.isin(cell, metrics.NUMERATOR[metric]), np.isin(cell, metrics.DENOMINATOR[metric]))
 
 
-def _bootstrapped(
-    value: float | None,
-    statistic: Callable[[np.ndarray], np.ndarray] | None,
-    bootstrap: PatientBootstrap,
-    group: int,
-) -> Interval:
-    """A value with its bootstrap interval; `group` is the number of patients of the smallest group that it needs."""
-    patients, few = len(bootstrap.strata), group < FEW_PATIENTS
-    if value is None or statistic is None:
+def _bootstrapped(value: float | None, ends: tuple[float, float] | None, patients: int, group: int) -> Interval:
+    """A value with its bootstrap interval, if it may have one.
+
+    Args:
+        value: The estimate, or None.
+        ends: Of the interval, or None if the replicates do not differ.
+        patients: Patients the value was computed from.
+        group: Patients of the smallest group that it needs.
+    """
+    few = group < FEW_PATIENTS
+    if value is None:
         return Interval(None, None, None, UNDEFINED, patients, few)
     if group < LEAST_PATIENTS:
         return Interval(value, None, None, TOO_FEW, patients, few)
-    ends = bootstrap.interval(value, statistic)
     if ends is None:
         return Interval(value, None, None, NO_SPREAD, patients, few)
     return Interval(value, *ends, PATIENT_BOOTSTRAP, patients, few)
+
+
+def _auc_intervals(
+    cases: _Cases, n_classes: int, strata: np.ndarray, replicates: int, seed: list[int]
+) -> tuple[list[Interval], dict[str, Any]]:
+    """AUC of each class against the rest, and their mean over the classes in which it is defined.
+
+    Cases without a score (no result) cannot be ranked: the AUC is that of the others, and its n_patients counts them.
+    """
+    ranked = ~np.isnan(cases.scores).any(axis=1)
+    truth, scores = cases.truth[ranked], cases.scores[ranked]
+    inside, row = np.unique(cases.patient[ranked], return_inverse=True)
+    values = [metrics.auc(truth == k, scores[:, k]) for k in range(n_classes)]
+    mean, counted = metrics.macro(values)
+    weighted = [WeightedAUC(truth == k, scores[:, k], row) for k in range(n_classes) if values[k] is not None]
+    estimates = [value for value in (*values, mean) if value is not None]
+
+    def statistics(weights: np.ndarray) -> np.ndarray:
+        areas = np.column_stack([area(weights) for area in weighted])
+        return np.column_stack([areas, areas.mean(axis=1)])
+
+    bootstrap = PatientBootstrap.draw(strata[inside], replicates, np.random.default_rng(seed))
+    ends = iter(bootstrap.intervals(estimates, statistics))
+    positives = [len(np.unique(row[truth == k])) for k in range(n_classes)]
+    groups = [min(number, len(inside) - number) for number in positives]
+    intervals = [
+        _bootstrapped(value, None if value is None else next(ends), len(inside), group)
+        for value, group in zip(values, groups, strict=True)
+    ]
+    smallest = min((group for value, group in zip(values, groups, strict=True) if value is not None), default=0)
+    macro = _bootstrapped(mean, next(ends, None), len(inside), smallest)
+    return intervals, {**macro.as_dict(), "classes_counted": counted}
 
 
 def _macro_sensitivity(
@@ -303,11 +315,12 @@ def _macro_sensitivity(
     denominators = np.array([np.bincount(row[cases.truth == k], minlength=len(inside)) for k in present])
 
     def statistic(weights: np.ndarray) -> np.ndarray:
-        return np.asarray(((weights @ numerators.T) / (weights @ denominators.T)).mean(axis=1))
+        return np.asarray(((weights @ numerators.T) / (weights @ denominators.T)).mean(axis=1, keepdims=True))
 
-    value = float(statistic(np.ones((1, len(inside))))[0])
+    value = float(statistic(np.ones((1, len(inside))))[0, 0])
     bootstrap = PatientBootstrap.draw(strata[inside], replicates, np.random.default_rng(seed))
-    interval = _bootstrapped(value, statistic, bootstrap, min(len(found) for found in members))
+    (ends,) = bootstrap.intervals([value], statistic)
+    interval = _bootstrapped(value, ends, len(inside), min(len(found) for found in members))
     return {**interval.as_dict(), "classes_counted": len(present)}
 
 
@@ -323,74 +336,3 @@ def _roc(positive: np.ndarray, scores: np.ndarray, counts: metrics.Counts) -> di
         "tpr": tpr[kept].tolist(),
         "operating_point": {"fpr": point[0], "tpr": point[1]},
     }
-
-
-def self_audit(summary: dict[str, Any]) -> None:
-    """Check a summary against itself: what a sceptical reader would recompute from the printed matrices (fault 55).
-
-    Raises:
-        IntegrityError: A count or a metric does not follow from its confusion matrix, a fraction is outside 0..1, or
-            a mean over classes is not their mean. The message names the block and the figure.
-    """
-    names = list(summary["classes"]["names"])
-    for block in summary["blocks"]:
-        where = "/".join(str(block[key]) for key in ("split", "site", "level", "aggregation"))
-        columns = list(block["confusion_columns"])
-        matrix = np.array(block["confusion"], dtype=np.int64)
-        if matrix.shape != (len(names), len(columns)) or columns[: len(names)] != names or (matrix < 0).any():
-            raise IntegrityError("the confusion matrix does not fit the classes", where=where)
-        place = {name: column for column, name in enumerate(columns)}
-        conflict, no_result = place.get(CONFLICT), place.get(NO_RESULT)
-        calls = None if block["conflict_calls"] is None else np.array(block["conflict_calls"], dtype=np.int64)
-        unit = "n_slices" if block["level"] == "slice" else "n_patients"
-        expected: list[tuple[str, Any, Any]] = [
-            (unit, block[unit], int(matrix.sum())),
-            ("n_conflict", block["n_conflict"], 0 if conflict is None else int(matrix[:, conflict].sum())),
-            ("n_no_result", block["n_no_result"], 0 if no_result is None else int(matrix[:, no_result].sum())),
-            ("accuracy", block["accuracy"]["value"], metrics.top1(matrix)),
-        ]
-        if calls is not None and conflict is not None:
-            torn = matrix[:, conflict]
-            if (calls < 0).any() or (calls > torn[:, None]).any() or (calls.sum(axis=1) < 2 * torn).any():
-                raise IntegrityError("conflict_calls do not fit the conflicts of the confusion matrix", where=where)
-        for k, name in enumerate(names):
-            figures = block["per_class"][name]
-            counts = metrics.counts_from_confusion(
-                matrix, k, conflict=conflict, no_result=no_result, conflict_calls=calls
-            )
-            positives = figures["n_positive_slices" if block["level"] == "slice" else "n_positive_patients"]
-            expected.append((f"{name} cases", positives, int(matrix[k].sum())))
-            expected += [
-                (f"{name} {metric}", figures[metric]["value"], getattr(counts, metric)) for metric in metrics.COUNTING
-            ]
-            curve = block["roc"][name]
-            if curve is not None:
-                point = curve["operating_point"]
-                expected.append((f"{name} operating point tpr", point["tpr"], counts.sensitivity))
-                expected.append((f"{name} operating point fpr", 1 - point["fpr"], counts.specificity))
-        for metric in ("auc", "sensitivity"):
-            mean, counted = metrics.macro([block["per_class"][name][metric]["value"] for name in names])
-            expected.append((f"macro_{metric}", block[f"macro_{metric}"]["value"], mean))
-            expected.append((f"macro_{metric} classes", block[f"macro_{metric}"]["classes_counted"], counted))
-        for figure, given, computed in expected:
-            same = given is computed if given is None or computed is None else abs(given - computed) <= 1e-9
-            if not same:
-                raise IntegrityError(
-                    f"{figure} is {given}, but {computed} follows from the confusion matrix",
-                    where=where,
-                    remedy="do not edit metrics.json; evaluate the run again",
-                )
-        _audit_ranges(block, where)
-
-
-def _audit_ranges(block: dict[str, Any], where: str) -> None:
-    intervals = {"accuracy": block["accuracy"], "macro_auc": block["macro_auc"]}
-    intervals["macro_sensitivity"] = block["macro_sensitivity"]
-    for name, figures in block["per_class"].items():
-        intervals |= {f"{name} {metric}": figures[metric] for metric in ("auc", *metrics.COUNTING)}
-    for figure, interval in intervals.items():
-        numbers = [interval[key] for key in ("low", "value", "high") if interval[key] is not None]
-        if any(not 0 <= number <= 1 for number in numbers) or (
-            interval["low"] is not None and interval["low"] > interval["high"]
-        ):
-            raise IntegrityError(f"{figure} is not a fraction with its interval: {numbers}", where=where)
