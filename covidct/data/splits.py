@@ -325,7 +325,7 @@ def _official(slices: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, dict[st
 def _apportion(
     sizes: Mapping[str, int], fraction: float, bounds: Mapping[str, tuple[int, int]], order: str
 ) -> dict[str, int]:
-    """Whole numbers near `fraction * size` whose sum is the rounded sum (largest remainders), inside bounds.
+    """`fraction * size` rounded up or down so that the sum is the rounded sum (largest remainders), inside bounds.
 
     Rounding each stratum by itself would drift: a hundred strata of two patients would give all of them to training.
     Equal remainders are ordered by hash, so that over the repeats no stratum is favoured by its name.
@@ -336,9 +336,13 @@ def _apportion(
     names = _shuffled(sizes, order)
     while (missing := total - sum(given.values())) != 0:
         step = 1 if missing > 0 else -1
-        free = [n for n in names if bounds[n][0] <= given[n] + step <= bounds[n][1]]
+        free = [
+            n
+            for n in names
+            if bounds[n][0] <= given[n] + step <= bounds[n][1] and abs(given[n] + step - exact[n]) < 1 - 1e-9
+        ]
         if not free:
-            break  # the bounds win over the total
+            break  # bounds, and the share of each stratum, win over the total
         given[max(free, key=lambda n: round(step * (exact[n] - given[n]), 9))] += step
     return given
 

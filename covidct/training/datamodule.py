@@ -22,7 +22,7 @@ from covidct.training.samplers import EvaluationSampler, TrainSampler
 if TYPE_CHECKING:
     from torch.utils.data import Sampler
 
-BALANCES = ("none", "sampler")
+BALANCES = ("none", "sampler", "loss")
 CACHES = ("none", "memory")
 
 
@@ -47,7 +47,8 @@ class SliceDataModule(pl.LightningDataModule):
         batch_size: Slices per batch and process.
         workers: Loader processes; 0 loads in the main one. Batches do not depend on it.
         cache: "memory" keeps decoded pictures (2 bytes a pixel and channel); results do not depend on it.
-        balance: "sampler" draws all classes equally often in training. For a weighted loss see `class_weights`.
+        balance: "sampler" draws all classes equally often in training; "loss" leaves the order alone, the loss is then
+            given `class_weights`.
         seed: Seed of order and augmentation.
     """
 
