@@ -1,0 +1,22 @@
+"""`covidct evaluate`: score a trained run on its test sets, or on another hospital's index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from covidct.commands.progress import say
+from covidct.commands.tables import print_results
+from covidct.data.table import read_table
+from covidct.training.evaluate import evaluate
+from covidct.training.scoring import open_run
+
+
+def run(values: dict[str, Any]) -> None:
+    """Run the verb."""
+    trained = open_run(Path(values["run"]))
+    own = Path(trained.settings.data.index)
+    table = read_table(Path(values["index"]) if values["index"] else own)
+    evaluate(trained, table, slice_threshold=values["slice_threshold"], device=values["device"], say=say)
+    print_results(trained.folder.path)
+    say(f"report: {trained.folder.path / 'report.html'}")

@@ -1,0 +1,46 @@
+"""`covidct index`: read a folder of scans into one slice table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from covidct.commands.progress import progress, say
+from covidct.data.index import build_index
+from covidct.data.pseudonyms import Pseudonymizer, key_file, load_or_create_key
+from covidct.data.table import SliceTable, write_table
+from covidct.errors import UsageError
+from covidct.training.settings import DataSettings, read_settings
+
+
+def run(values: dict[str, Any]) -> None:
+    """Run the verb."""
+    data = read_settings(DataSettings, values["data"], "data")
+    if data.root is None:
+        raise UsageError("where are the scans?", where="data.root", remedy="add data.root=FOLDER")
+    key = key_file(values["key"])
+    with progress("files read") as show:
+        table = build_index(
+            data.source,
+            Path(data.root),
+            labels=Path(data.labels) if data.labels else None,
+            classes=data.classes.scheme(),
+            pseudonyms=Pseudonymizer(load_or_create_key(key)),
+            workers=max(1, data.workers),
+            progress=show,
+        )
+    path = write_table(Path(data.index), table)
+    describe(table)
+    say(f"wrote {path} (digest {table.digest[:12]}); pseudonym key: {key}")
+    say(f"next: covidct split data.index={data.index}")
+
+
+def describe(table: SliceTable) -> None:
+    """Print what was accepted, per site and class, and what was refused and why."""
+    rows = table.accepted
+    say(f"{len(rows)} of {len(table.frame)} files accepted: {rows['patient_key'].nunique()} patients, "
+        f"{rows['series_key'].nunique()} series")  # fmt: skip
+    for (site, label), group in rows.groupby(["site", "label"], dropna=False, sort=True):
+        say(f"  {site}: {label}: {group['patient_key'].nunique()} patients, {len(group)} slices")
+    for reason, count in table.refusals.items():
+        say(f"  refused {count}: {reason}")

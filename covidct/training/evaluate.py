@@ -1,0 +1,89 @@
+"""A trained run meets slices it has never been near: its own test sets, or another hospital's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from covidct.data.splits import verify_split
+from covidct.data.table import SliceTable
+from covidct.errors import DataRefused, IntegrityError
+from covidct.evaluation.predictions import Predictions, read_predictions
+from covidct.training.assemble import loggers_of
+from covidct.training.scoring import TrainedRun, origin, predict_rows, predictions_table, publish
+from covidct.training.tracking import close_loggers, log_evaluation, log_files
+
+
+def evaluate(
+    run: TrainedRun, table: SliceTable, *, slice_threshold: float | None, device: str, say: Callable[[str], None]
+) -> Predictions:
+    """Predict, then write predictions, metrics, figures and the report.
+
+    With the run's own index, validation and test partitions of its split are predicted. With any other index all its
+    labelled slices are one more test set, added to what was predicted before.
+
+    Raises:
+        DataRefused: There is nothing to test on.
+        IntegrityError: The other index shares slices or patients with the run's development data.
+    """
+    is_own = table.digest == run.split.index_digest
+    partitions = _own_partitions(run, table) if is_own else _foreign_partition(run, table)
+    rows = np.unique(np.concatenate(list(partitions.values())))
+    say(f"predicting {len(rows)} slices")
+    found = predict_rows(run, table, rows, device=device)
+    predictions = predictions_table(
+        found, table, partitions, run.scheme, origin(run.folder, run.split, run.module, table)
+    )
+    if not is_own:
+        predictions = _added(run, predictions)
+    with run.folder.lock(say):
+        summary, figures = publish(run.folder, predictions, table, run.settings, slice_threshold=slice_threshold)
+        run.folder.write(state="evaluated")
+        identity = str(run.folder.read()["identity"])
+        loggers = loggers_of(run.settings, run.folder.path, identity, run.split.repeat, job_type="evaluate")
+        try:
+            log_evaluation(loggers, summary, figures)
+            log_files(loggers, [run.folder.predictions])
+        finally:
+            close_loggers(loggers)
+    return predictions
+
+
+def _own_partitions(run: TrainedRun, table: SliceTable) -> dict[str, np.ndarray]:
+    verify_split(run.split, table)
+    rows = run.split.rows(table)
+    tests = [part for name, part in rows.items() if name.startswith("test/")]
+    partitions = {"val": rows["val"]}
+    if tests:
+        partitions["test"] = np.sort(np.concatenate(tests))
+    return partitions
+
+
+def _foreign_partition(run: TrainedRun, table: SliceTable) -> dict[str, np.ndarray]:
+    if table.classes is None or not set(table.classes.names) <= set(run.scheme.names):
+        names = None if table.classes is None else list(table.classes.names)
+        raise DataRefused(f"the index has the classes {names}, the run {list(run.scheme.names)}")
+    frame = table.accepted
+    known = set(run.split.train) | set(run.split.val)
+    column = "slice_key" if run.split.unit == "image" else "patient_key"
+    if shared := known & set(frame[column]):
+        raise IntegrityError(
+            f"{len(shared)} {column.removesuffix('_key')}(s) of this index were in training or validation",
+            remedy="test on data the run has never seen",
+        )
+    labelled = np.flatnonzero(frame["label"].notna().to_numpy())
+    if not len(labelled):
+        raise DataRefused("the index has no labelled slice", remedy="for unlabelled scans use covidct predict")
+    return {"test": labelled}
+
+
+def _added(run: TrainedRun, fresh: Predictions) -> Predictions:
+    """What was predicted before, with the new slices in place of older predictions of the same."""
+    before = read_predictions(run.folder.predictions, scheme=run.scheme)
+    kept = before.frame[~before.frame["slice_key"].isin(fresh.frame["slice_key"])]
+    indexes = [str(before.meta.get("index_digest")), str(fresh.meta["index_digest"])]
+    meta = {**fresh.meta, "index_digest": "+".join(dict.fromkeys(indexes))}
+    return replace(fresh, frame=pd.concat([kept, fresh.frame], ignore_index=True), meta=meta)

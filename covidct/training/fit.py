@@ -1,0 +1,245 @@
+"""One run, from settings to a trained network and its predictions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import yaml
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from covidct import __version__
+from covidct.ct.window import parse_windows
+from covidct.data.participants import participants
+from covidct.data.splits import Split
+from covidct.data.table import SliceTable
+from covidct.errors import DataRefused, IntegrityError, Interrupted, ResourceError
+from covidct.files import replacing, write_json
+from covidct.provenance import code_state, environment
+from covidct.training.assemble import loggers_of, make_datamodule, make_trainer, scheme_of
+from covidct.training.checkpoints import KeepCheckpoints, checkpoint_callbacks, latest_checkpoint, read_checkpoint
+from covidct.training.console import console_callbacks, hush
+from covidct.training.module import SliceClassifier, predict_slices
+from covidct.training.phases import PhasedOptimizers
+from covidct.training.plateau import direction
+from covidct.training.ranks import is_first_process
+from covidct.training.recipe import parse_phases, total_epochs
+from covidct.training.records import EpochTable
+from covidct.training.runs import RunFolder, identity
+from covidct.training.scoring import origin, predictions_table, publish
+from covidct.training.settings import TrainSettings
+from covidct.training.stopping import StopRule
+from covidct.training.tracking import close_loggers, log_evaluation, log_files
+
+Say = Callable[[str], None]
+
+
+def run_folder(settings: TrainSettings, table: SliceTable, split: Split) -> tuple[RunFolder, str]:
+    """The folder that belongs to these settings and data, and the run's identity."""
+    digest = identity(settings, index_digest=table.digest, split_digest=split.digest)
+    return RunFolder(Path(settings.runs) / f"{settings.name}-{digest[:12]}"), digest
+
+
+def train(settings: TrainSettings, table: SliceTable, split: Split, say: Say) -> RunFolder:
+    """Train a run, or go on with it, or do nothing when it is done.
+
+    Every process of a DDP run calls this; rank zero speaks and writes.
+
+    Raises:
+        Interrupted: Stopped from outside; the same call goes on from the last finished epoch.
+        IntegrityError: Another process works on this run, or other code began it.
+    """
+    hush()
+    is_first = is_first_process()
+    say = say if is_first else _silent
+    run, digest = run_folder(settings, table, split)
+    if run.has_reached("trained"):
+        say(f"finished already: {run.path}")
+        return run
+    _refuse_drift(run, settings)
+    if not is_first:  # the first process holds the lock for all
+        _fit(settings, table, split, run, digest, say)
+        return run
+    with run.lock(say):
+        began = time.monotonic()
+        _begin(settings, table, split, run, digest)
+        _fit(settings, table, split, run, digest, say)
+        seconds = float(run.read().get("seconds", 0)) + time.monotonic() - began
+        run.write(state="trained", seconds=round(seconds, 1))
+    return run
+
+
+def _silent(_: str) -> None:
+    return
+
+
+def _refuse_drift(run: RunFolder, settings: TrainSettings) -> None:
+    """A run that another version of the code began is not mixed with this one's results without a word."""
+    if not run.has_reached("started"):
+        return
+    began = run.read().get("code", {})
+    here = {"version": __version__, "commit": code_state()["commit"]}
+    if began and began != here and not settings.allow_drift:
+        raise IntegrityError(
+            f"this run was begun by covidct {began.get('version')} at commit {str(began.get('commit'))[:12]}, "
+            f"here is {here['version']} at {str(here['commit'])[:12]}",
+            where=str(run.path),
+            remedy="remove the folder to start anew, or resume all the same with allow_drift=true (it is recorded)",
+        )
+
+
+def _begin(settings: TrainSettings, table: SliceTable, split: Split, run: RunFolder, digest: str) -> None:
+    """Write down what is about to be done, before it is done."""
+    state = code_state()
+    code = {"version": __version__, "commit": state["commit"]}
+    before = run.read() if run.has_reached("started") else {}
+    drift = [*before.get("drift", []), *([before["code"]] if before.get("code", code) != code else [])]
+    run.write(
+        schema=1,
+        run=digest[:12],
+        identity=digest,
+        name=settings.name,
+        experiment=settings.name,
+        profile=settings.profile,
+        state="started",
+        synthetic=bool(table.counts.get("synthetic", False)),
+        classes=scheme_of(table).as_dict(),
+        code=code,
+        drift=drift,
+    )
+    with replacing(run.path / "config.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(settings.as_dict(), sort_keys=False), encoding="utf-8")
+    split.write(run.path / "split.json")
+    write_json(run.path / "participants.json", participants(table, split))
+    write_json(
+        run.path / "provenance.json",
+        {
+            "code": state,
+            "environment": environment() | _accelerators(),
+            "digests": {"index": table.digest, "split": split.digest},
+            "seeds": {"run": settings.seed, "split": split.seed, "repeat": split.repeat},
+        },
+    )
+
+
+def _accelerators() -> dict[str, Any]:
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {"accelerators": names} if names else {"accelerators": ["CPU"]}
+
+
+def _fit(settings: TrainSettings, table: SliceTable, split: Split, run: RunFolder, digest: str, say: Say) -> None:
+    pl.seed_everything(settings.seed, verbose=False)
+    scheme = scheme_of(table)
+    stop = settings.recipe.stop
+    phases = parse_phases(settings.recipe.phases, stop.max_epochs)
+    max_epochs = min(stop.max_epochs, total_epochs(phases) or stop.max_epochs)
+    data = make_datamodule(settings.data, table, split, seed=settings.seed, classes=scheme.names)
+    module = SliceClassifier(
+        settings.model.name,
+        scheme.as_dict(),
+        channels=max(1, len(parse_windows(settings.data.windows))),
+        weights=settings.model.weights,
+        trainable=settings.model.trainable,
+        drop_rate=settings.model.drop_rate,
+        label_smoothing=settings.recipe.label_smoothing,
+        class_weights=data.class_weights().tolist() if settings.data.balance == "loss" else None,
+        channels_last=settings.model.channels_last,
+        seed=settings.seed,
+    )
+    _say_start(settings, module, phases, say)
+    resume_from = latest_checkpoint(run.checkpoints)
+    recipe = PhasedOptimizers(phases)
+    keep = checkpoint_callbacks(run.checkpoints, settings.recipe.best, direction(settings.recipe.best))
+    callbacks: list[pl.Callback] = [
+        recipe,
+        StopRule(stop.min_epochs, stop.patience, stop.max_epochs, stop.min_delta),
+        EpochTable(run.path / "metrics.csv", lambda _: recipe.index),
+        *console_callbacks(say, max_epochs),
+        *keep,
+    ]
+    is_first = is_first_process()
+    if is_first:
+        run.write(**_model_record(settings, module))
+    loggers = loggers_of(settings, run.path, digest, split.repeat, job_type="train")
+    failed = True
+    try:
+        trainer = make_trainer(settings.trainer, run.path, max_epochs=max_epochs, callbacks=callbacks, loggers=loggers)
+        if resume_from is not None:
+            say(f"resuming from {resume_from.name}")
+        _call(lambda: trainer.fit(module, datamodule=data, ckpt_path=resume_from), trainer)
+        best = next(callback for callback in keep if isinstance(callback, KeepCheckpoints))
+        if best.best_path is None:
+            raise DataRefused(
+                f"{settings.recipe.best} was never defined, so no checkpoint is the best one",
+                remedy="choose recipe.best=val_loss, or a validation set with every class",
+            )
+        # every process predicts its share of the validation set, with the weights that count
+        module.load_state_dict(read_checkpoint(best.best_path)["state_dict"])
+        found = predict_slices(trainer, module, data.val_dataloader())
+        if is_first:
+            run.write(
+                best_epoch=best.best_epoch,
+                best={settings.recipe.best: best.best_value},
+                epochs=trainer.current_epoch,
+                phases=recipe.changes,
+            )
+            meta = origin(run, split, module, table)
+            table_ = predictions_table(found, table, {"val": data.partition("val")}, scheme, meta)
+            summary, figures = publish(run, table_, table, settings)
+            log_evaluation(loggers, summary, figures, step=trainer.global_step)
+            log_files(loggers, [run.path / "split.json", run.predictions])
+        failed = False
+    finally:
+        close_loggers(loggers, failed=failed)
+
+
+def _call(fit: Callable[[], Any], trainer: pl.Trainer) -> None:
+    """Run Lightning, and turn its ways of being stopped into ours."""
+    stopped = Interrupted("stopped from outside", remedy="the same command goes on from the last finished epoch")
+    try:
+        fit()
+    except SIGTERMException:
+        raise stopped from None
+    except SystemExit:  # Lightning's answer to the keyboard
+        if trainer.interrupted:
+            raise stopped from None
+        raise
+    except torch.OutOfMemoryError:
+        raise ResourceError(
+            "the GPU's memory is full",
+            where="data.batch_size",
+            remedy="halve data.batch_size and double trainer.accumulate_grad_batches; or trainer.precision=bf16-mixed",
+        ) from None
+    if trainer.interrupted:
+        raise stopped
+
+
+def _say_start(settings: TrainSettings, module: SliceClassifier, phases: Sequence[Any], say: Say) -> None:
+    tuned = module.trainable
+    if settings.profile == "paper":
+        say("!! PROFILE paper: does what Fu et al. 2020 describe, flaws included; its figures prove nothing alone")
+    loud = "!! " if module.weights.source == "none" else ""
+    say(f"{loud}{settings.model.name}: {module.weights.note}")
+    say(f"tuned: {settings.model.trainable}, {tuned.n_trainable:,} of {tuned.n_total:,} weights")
+    say("recipe: " + ", then ".join(f"{phase.optimizer} at {phase.lr:g}" for phase in phases))
+
+
+def _model_record(settings: TrainSettings, module: SliceClassifier) -> dict[str, Any]:
+    """What the report says about network and recipe."""
+    return {
+        "model": {
+            "name": settings.model.name,
+            "trainable": settings.model.trainable,
+            "trainable_parameters": module.trainable.n_trainable,
+            "parameters": module.trainable.n_total,
+            "input": f"{settings.data.size} x {settings.data.size}",
+            "windows": settings.data.windows or ["8-bit image"],
+            "batchnorm": "frozen layers keep their statistics",
+        },
+        "weights": module.weights.as_dict() | {"random_start": module.weights.source == "none"},
+        "recipe": {"phases": settings.recipe.phases, "stop": settings.as_dict()["recipe"]["stop"]},
+    }
