@@ -151,9 +151,8 @@ class Chest:
                 domes.append(np.full(grid.x.shape, 80.0, np.float32))
                 continue
             k = (1 - t * t) ** 0.45
-            domes.append(
-                ellipse(grid.x, grid.y, cx * b.width, cy * b.depth, rx * k * b.width, ry * k * b.depth, 0.03 * self.tilt[2])
-            )
+            size = rx * k * b.width, ry * k * b.depth
+            domes.append(ellipse(grid.x, grid.y, cx * b.width, cy * b.depth, *size, 0.03 * self.tilt[2]))
         return domes[0], domes[1]
 
     def fissure(self, depth_mm: float) -> tuple[Array, Array]:
@@ -181,16 +180,17 @@ class Chest:
         points[:, 2] = levels[inside[:, 0]] * b.height_mm
         points += generator.uniform(-0.5, 0.5, points.shape) * (_COARSE_MM, _COARSE_MM, 0.028 * b.height_mm)
         arteries, veins, airways, self.trees = [], [], [], []
-        for side, names in ((-1, ("artery_right_lower", "artery_right_upper")), (1, ("artery_left_lower", "artery_left_upper"))):
+        for side, name in ((-1, "right"), (1, "left")):
+            names = f"artery_{name}_lower", f"artery_{name}_upper"
             mine = points[np.sign(points[:, 0]) == side]
-            stem = np.concatenate([b.tubes[name].points for name in names])
-            other = np.concatenate([b.tubes[n.replace("artery", "vein")].points[::1] for n in names])
-            count = 520
+            stem = np.concatenate([b.tubes[n].points for n in names])
+            other = np.concatenate([b.tubes[n.replace("artery", "vein")].points for n in names])
+            count = 560
             chosen = mine[generator.permutation(len(mine))[: 2 * count]]
-            tree = grow(stem, chosen[:count], tip_mm=0.42, stem_mm=5.0)
+            tree = grow(stem, chosen[:count], tip_mm=0.52, stem_mm=5.0)
             self.trees.append(tree)
             arteries.append(beads(tree, generator))
-            veins.append(beads(grow(other, chosen[count:], tip_mm=0.40, stem_mm=4.6), generator))
+            veins.append(beads(grow(other, chosen[count:], tip_mm=0.50, stem_mm=4.6), generator))
             airways.append(beads(_companion(tree, generator), generator, bow=0.04))
         self.vessels = _merge(arteries + veins)
         self.airways = _merge(airways)
@@ -245,6 +245,9 @@ class Chest:
         layer = np.abs(out.cavity - 11 - 0.52 * thick - 1.5 * medium) - 1.1
         planes = coverage(layer, 1.6 * edge) * np.clip((thick - 13) / 8, 0, 1) * np.clip(0.6 + 0.5 * medium, 0, 1)
         septa = coverage((np.abs(medium + 0.55 * fine + 0.25) - 0.10) * 8, 2.2) * np.clip((thick - 8) / 10, 0, 1) * 0.75
+        columns = np.abs(ellipse(np.abs(self.grid.x), self.grid.y, 30, 104 * self.body.depth, 27, 17, 0.15)) - 0.9
+        columns = coverage(columns + 0.7 * medium, 1.7 * edge) * 0.85
+        planes = np.maximum(planes, columns * (u > 0.05))
         rim = coverage(np.abs(out.cavity - 11.5 - 0.6 * medium) - 0.9, 1.8 * edge) * 0.8
         inner = muscle * (out.cavity > 9.5)
         paint(hu, inner * np.maximum(np.maximum(planes, septa), rim), FAT_HU + 12)
@@ -354,8 +357,8 @@ class Chest:
                 bent = spot(136, 0.34, side)
                 bone(medial, bent, 2.2, 1.7, 260)
                 bone(bent, lateral, 1.7, float(np.interp(u, [0.0, 0.10, 0.2, 0.46], [10, 8, 4.5, 2.5])), 230)
-            if u < 0.16:  # spine of the scapula and, with raised arms, the head of the humerus
-                bone(spot(150, 0.62, side), spot(118, 0.72, side), 2.6, 4.5, 230)
+            if u < 0.15:  # the spine of the scapula leaves the blade towards the acromion
+                bone(bent, spot(114, 0.36 + 2.6 * (0.15 - max(u, 0)), side), 2.4, 4.2, 230)
             ball = 23 * np.sqrt(max(0.0, 1 - ((u + 0.01) / 0.10) ** 2))
             if ball > 5:
                 place = spot(96, 0.60, side)
@@ -380,15 +383,16 @@ class Chest:
         if u > 0.10:
             strands = np.where(np.abs(medium + 0.6 * fine) < 0.12, 45, 0)
             paint(hu, inside * float(np.clip((u - 0.10) * 25, 0, 1)), FAT_HU + 10 + strands + 6 * fine)
-        near = coverage(np.hypot(grid.x * 0.9, grid.y - 62 * b.depth) - 30, 3 * edge)
-        paint(hu, near * inside * 0.7, MUSCLE_HU - 10)
+        near = coverage(np.hypot(grid.x * 0.8, grid.y - 70 * b.depth) - 26, 4 * edge)
+        paint(hu, near * inside * 0.75, MUSCLE_HU - 10)
         heart = coverage(out.heart, edge)
         if heart.max() > 0:
             paint(hu, heart, BLOOD_HU + 2.5 * medium)
             # fat in the grooves between the chambers
             k = np.sqrt(b.width * b.depth)
-            groove = bar(grid.x, grid.y, (-36 * k, -52 * k), (-14 * k, -34 * k), 4.5, 1.5) + 1.6 * medium
-            groove = np.minimum(groove, bar(grid.x, grid.y, (46 * k, -66 * k), (38 * k, -50 * k), 3.5, 1.0) + medium)
+            groove = bar(grid.x, grid.y, (-48 * k, -66 * k), (-17 * k, -38 * k), 8.0, 0.5)
+            groove = np.minimum(groove, bar(grid.x, grid.y, (60 * k, -88 * k), (43 * k, -56 * k), 7.0, 0.3))
+            groove = groove + 2.2 * medium + 0.8 * fine
             shown = float(np.clip((u - 0.5) * 30, 0, 1) * np.clip((0.78 - u) * 30, 0, 1))
             paint(hu, coverage(groove, 2 * edge) * heart * 0.85 * shown, FAT_HU + 15)
             paint(hu, coverage(np.abs(out.heart - 2.2) - 0.5, edge) * inside * 0.35, 10.0)  # pericardium
@@ -406,7 +410,8 @@ class Chest:
             if name == "esophagus" and medium[window].mean() > -0.1:
                 paint(hu[window], coverage(d + 4.6, edge), -500.0)
         if 0.28 < u < 0.55:  # small lymph nodes
-            nodes = coverage((1.55 - medium) * 5, 2) * inside * coverage(np.abs(grid.x) - 32, 3) * coverage(grid.y - 25, 3)
+            central = coverage(np.abs(grid.x) - 32, 3) * coverage(grid.y - 25, 3)
+            nodes = coverage((1.55 - medium) * 5, 2) * inside * central
             paint(hu, nodes * (hu < 0), 25.0)
         if u < 0.14:
             thyroid = np.minimum(
@@ -433,17 +438,16 @@ class Chest:
             paint(hu, cover, FAT_HU + 8)
             paint(hu, coverage(np.abs(left + 1.4) - 1.4, soft) * inside, 42.0)
             top = b.dome_left
-            k = np.sqrt(np.clip((u - top) / 0.22, 0, 1))
+            k = np.sqrt(np.clip((u - top + 0.01) / 0.10, 0, 1))
             if k > 0.1:
-                spleen = smooth_cut(
-                    ellipse(x, y, 88 * b.width, 30 * b.depth, 46 * k, 52 * k, 0.5),
-                    ellipse(x, y, 58 * b.width, 6 * b.depth, 40, 36), 6,
-                )  # fmt: skip
-                paint(hu, coverage(np.maximum(spleen, left + 2.5), edge) * inside, SPLEEN_HU + 2 * medium)
-                stomach = ellipse(x, y, 52 * b.width, -24 * b.depth, 42 * k, 38 * k, 0.4 * self.tilt[1]) + 2 * medium
-                stomach = np.maximum(stomach, left + 3.5)
+                # spleen behind and beside, stomach in front and towards the middle, fat between them
+                parting = (0.62 * (x - 62 * b.width) + 0.78 * (y - 14 * b.depth)) + 2.5 * medium
+                rim = 3.2 + 5 * (1 - k)
+                spleen = -smooth_union(-(left + rim), parting - 4, 8.0)
+                paint(hu, coverage(spleen, edge) * inside, SPLEEN_HU + 2 * medium)
+                stomach = -smooth_union(-(left + rim + 1.5 + 1.5 * np.abs(medium)), -parting - 5, 14.0)
                 paint(hu, coverage(stomach, edge) * inside, 42.0)
-                level = -30 * b.depth + 8 * self.tilt[2]
+                level = -34 * b.depth + 10 * self.tilt[2]
                 paint(hu, coverage(stomach + 4, edge) * inside, 22 + 16 * fine)
                 gas = np.maximum(stomach + 4, y - level)
                 paint(hu, coverage(gas, edge) * inside, -930.0)

@@ -56,12 +56,15 @@ _MIDDLE = np.array(
     ],
     dtype=float,
 )
+_WIDTH_AT = PchipInterpolator(_LEVEL, _CAVITY_WIDTH)
+_FRONT_AT = PchipInterpolator(_LEVEL, _CAVITY_FRONT)
+_BACK_AT = PchipInterpolator(_LEVEL, _CAVITY_BACK)
 _THETA = np.arange(ANGLES) * (2 * np.pi / ANGLES)
 _FROM_FRONT = np.degrees(np.arccos(np.clip(-np.sin(_THETA), -1, 1)))
-
-
-def _table(levels: NDArray, values: NDArray) -> PchipInterpolator:
-    return PchipInterpolator(levels, values, axis=0)
+_MIRROR = np.round(_FROM_FRONT * 4).astype(np.intp)  # the wall is tabulated by half turn, in quarter degrees
+_WALL_AT = PchipInterpolator(_WALL_LEVEL, PchipInterpolator(_WALL_ANGLE, _WALL, axis=1)(np.arange(721) / 4), axis=0)
+_HALF_Y = np.linspace(-130, 130, 261)
+_MIDDLE_AT = PchipInterpolator(_MIDDLE_LEVEL, _MIDDLE, axis=0)
 
 
 @dataclass(frozen=True)
@@ -122,12 +125,12 @@ class Body:
             female=female,
             breast_mm=float(g.uniform(14, 38)),
             age_years=int(g.integers(22, 86)),
-            lobes=g.normal(0, 1.3, 6),
+            lobes=g.normal(0, 1.5, 6) / np.sqrt(np.arange(1, 7)),
             lobe_phases=g.uniform(0, 2 * np.pi, 6),
             heart=heart,
             rib_shift_mm=float(g.uniform(-6, 8)),
             rib_pitch_mm=float(height / g.uniform(9.3, 10.3)),
-            rib_drop_mm=float(g.uniform(60, 85)),
+            rib_drop_mm=float(g.uniform(96, 124)),
             dome_right=float(g.uniform(0.64, 0.74)),
             dome_left=float(g.uniform(0.71, 0.80)),
             lung_hu=float(g.normal(-858, 14)),
@@ -141,12 +144,12 @@ class Body:
     def cavity(self, level: float) -> NDArray:
         """Outline table of the inner chest wall, mm."""
         u = np.clip(level, _LEVEL[0], _LEVEL[-1])
-        a = _table(_LEVEL, _CAVITY_WIDTH)(u) * self.width
-        front = _table(_LEVEL, _CAVITY_FRONT)(u) * self.depth
-        back = _table(_LEVEL, _CAVITY_BACK)(u) * self.depth
+        a = _WIDTH_AT(u) * self.width
+        front = _FRONT_AT(u) * self.depth
+        back = _BACK_AT(u) * self.depth
         c, s = np.cos(_THETA), np.sin(_THETA)
         b = np.where(s < 0, front, back)
-        n = np.where(s < 0, 2.15, 2.45)  # squarer at the back: the lungs fill the gutters beside the spine
+        n = np.where(s < 0, 1.98, 2.28)  # squarer at the back: the lungs fill the gutters beside the spine
         r = (np.abs(c / a) ** n + np.abs(s / b) ** n) ** (-1 / n)
         order = np.arange(2, 8)
         waves = np.cos(order[:, None] * _THETA + self.lobe_phases[:, None] + 2.0 * level * order[:, None] ** 0.5)
@@ -154,9 +157,8 @@ class Body:
 
     def muscle_outline(self, level: float, cavity: NDArray) -> NDArray:
         """Outline table of the surface of the muscles, mm."""
-        rows = _table(_WALL_LEVEL, _WALL)(np.clip(level, _WALL_LEVEL[0], _WALL_LEVEL[-1]))
-        wall = PchipInterpolator(_WALL_ANGLE, rows)(_FROM_FRONT) * self.muscle
-        return gaussian_filter1d(cavity + 11 + wall, ANGLES / 120, mode="wrap")
+        wall = _WALL_AT(np.clip(level, _WALL_LEVEL[0], _WALL_LEVEL[-1]))[_MIRROR] * self.muscle
+        return gaussian_filter1d(cavity + 11 + wall, ANGLES / 100, mode="wrap")
 
     def skin_outline(self, level: float, muscle: NDArray) -> NDArray:
         """Outline table of the skin, mm."""
@@ -165,16 +167,15 @@ class Body:
         fat = fat * (1 + 0.25 * max(0.0, level - 0.5)) + 3
         if self.female:
             fall = np.exp(-(((level - 0.52) / 0.19) ** 4))
-            fat = fat + self.breast_mm * fall * np.exp(-(((f - 43) / 25) ** 4))
-        return gaussian_filter1d(muscle + fat, ANGLES / 75, mode="wrap")
+            fat = fat + self.breast_mm * fall * np.exp(-(((f - 46) / 31) ** 4))
+        return gaussian_filter1d(muscle + fat, ANGLES / 60, mode="wrap")
 
     def middle(self, level: float) -> tuple[NDArray, NDArray]:
         """Half width of the mediastinum without the heart: y (mm, increasing) and half width (mm)."""
-        rows = _table(_MIDDLE_LEVEL, _MIDDLE)(np.clip(level, _MIDDLE_LEVEL[0], _MIDDLE_LEVEL[-1]))
-        y = np.linspace(-130, 130, 261)
-        half = PchipInterpolator(_MIDDLE_Y * self.depth, rows, extrapolate=False)(y)
-        half = np.where(y < _MIDDLE_Y[0] * self.depth, rows[0], np.where(np.isnan(half), rows[-1], half))
-        return y, half * np.sqrt(self.width)
+        rows = _MIDDLE_AT(np.clip(level, _MIDDLE_LEVEL[0], _MIDDLE_LEVEL[-1]))
+        ends = _MIDDLE_Y[[0, -1]]
+        half = PchipInterpolator(_MIDDLE_Y, rows)(np.clip(_HALF_Y / self.depth, *ends))
+        return _HALF_Y, half * np.sqrt(self.width)
 
 
 def _large_tubes(g: np.random.Generator, height: float, width: float, depth: float, heart: float) -> dict[str, Tube]:
@@ -216,7 +217,8 @@ def _large_tubes(g: np.random.Generator, height: float, width: float, depth: flo
         "artery_trunk": tube((16, -40, 0.53, 13.5 * heart), (18, -36, 0.46, 14 * heart), (16, -22, 0.415, 13 * heart)),
         "artery_right": tube((16, -20, 0.42, 11.5), (-10, -5, 0.435, 11), (-34, 0, 0.45, 9.5), (-46, 7, 0.49, 8)),
         "artery_left": tube((17, -22, 0.415, 12), (34, -4, 0.395, 10.5), (48, 14, 0.41, 9)),
-        "artery_right_lower": tube((-46, 7, 0.49, 7.8), (-51, 13, 0.56, 6.4), (-60, 28, 0.66, 4.6), (-66, 40, 0.76, 3.2)),
+        "artery_right_lower": tube((-46, 7, 0.49, 7.8), (-51, 13, 0.56, 6.4), (-60, 28, 0.66, 4.6),
+                                   (-66, 40, 0.76, 3.2)),
         "artery_left_lower": tube((48, 14, 0.41, 8.4), (55, 24, 0.50, 7), (58, 33, 0.60, 5.2), (66, 42, 0.74, 3.4)),
         "artery_right_upper": tube((-36, -2, 0.44, 6), (-48, -4, 0.39, 4.8), (-58, 0, 0.31, 3.4)),
         "artery_left_upper": tube((46, 10, 0.40, 5.6), (54, 0, 0.35, 4.4), (60, -4, 0.27, 3.2)),
@@ -227,14 +229,14 @@ def _large_tubes(g: np.random.Generator, height: float, width: float, depth: flo
     }  # fmt: skip
 
 
-AIRWAYS = tuple(
-    "trachea bronchus_right bronchus_left bronchus_right_upper bronchus_intermediate bronchus_left_lower "
-    "bronchus_left_upper bronchus_middle".split()
-)
+AIRWAYS = (
+    "trachea", "bronchus_right", "bronchus_left", "bronchus_right_upper", "bronchus_intermediate",
+    "bronchus_left_lower", "bronchus_left_upper", "bronchus_middle",
+)  # fmt: skip
 """Tubes that hold air."""
 
-HILAR = tuple(
-    "artery_right_lower artery_left_lower artery_right_upper artery_left_upper vein_right_upper vein_left_upper "
-    "vein_right_lower vein_left_lower".split()
-)
+HILAR = (
+    "artery_right_lower", "artery_left_lower", "artery_right_upper", "artery_left_upper", "vein_right_upper",
+    "vein_left_upper", "vein_right_lower", "vein_left_lower",
+)  # fmt: skip
 """Blood vessels that run through lung without a sheath of fat."""

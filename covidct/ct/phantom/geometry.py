@@ -110,8 +110,10 @@ def bar(x: Array, y: Array, start: tuple[float, float], end: tuple[float, float]
     """Signed distance to a 2-D bar with round ends whose radius goes from `r0` to `r1`."""
     ex, ey = end[0] - start[0], end[1] - start[1]
     px, py = x - np.float32(start[0]), y - np.float32(start[1])
-    t = np.clip((px * ex + py * ey) / np.float32(ex * ex + ey * ey + 1e-6), 0, 1)
-    return np.hypot(px - t * np.float32(ex), py - t * np.float32(ey)) - (r0 + t * np.float32(r1 - r0))
+    square = np.float32(ex * ex + ey * ey + 1e-6)
+    t = np.clip((px * np.float32(ex) + py * np.float32(ey)) / square, 0, 1)
+    dx, dy = px - t * np.float32(ex), py - t * np.float32(ey)
+    return np.sqrt(dx * dx + dy * dy) - (np.float32(r0) + t * np.float32(r1 - r0))
 
 
 @dataclass(frozen=True)

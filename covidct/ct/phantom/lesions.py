@@ -160,7 +160,7 @@ class PeripheralGroundGlass:
         )  # fmt: skip
         return cls(extent, patches)
 
-    def paint(self, view: LungView, air: Array, wall: Array, lumen: Array) -> np.ndarray:
+    def paint(self, view: LungView, air: Array, wall: Array, lumen: Array) -> np.ndarray:  # noqa: ARG002
         """See `Disease.paint`."""
         grid, cover = view.grid, np.zeros_like(air)
         fade = self.extent.fade(view.level)
@@ -218,7 +218,7 @@ class DiffuseGroundGlass:
         nodules = Beads.sorted(nodes, g.uniform(1.8, 3.4, n) * np.sqrt(extent.size), np.ones(n))
         return cls(extent, nodules, float(g.uniform(0, 0.8)), float(g.uniform(-690, -600)), float(g.uniform(0.3, 1)))
 
-    def paint(self, view: LungView, air: Array, wall: Array, lumen: Array) -> np.ndarray:
+    def paint(self, view: LungView, air: Array, wall: Array, lumen: Array) -> np.ndarray:  # noqa: ARG002
         """See `Disease.paint`."""
         fade = self.extent.fade(view.level)
         if fade == 0:
@@ -232,7 +232,7 @@ class DiffuseGroundGlass:
         small = self.nodules.stamp(view.grid, view.depth_mm, view.thickness_mm)
         halo = self.nodules.stamp(view.grid, view.depth_mm, view.thickness_mm, grow_mm=1.4)
         dots = (0.5 * small + 0.5 * halo) * spared * np.clip(0.7 + spread, 0, 1) * np.float32(self.nodular * fade)
-        paint(air, (dots * self.extent.contrast).astype(np.float32), np.float32(-520))
+        paint(air, (dots * self.extent.contrast).astype(np.float32), -520.0)
         return (haze > SEEN) | (dots > SEEN)
 
 
@@ -308,7 +308,7 @@ class LobarConsolidation:
         grid = view.grid
         parts = [(grid.x - self.centre[0]) / self.radii[0], (grid.y - self.centre[1]) / self.radii[1]]
         size = np.sqrt(parts[0] ** 2 + parts[1] ** 2 + ((view.depth_mm - self.centre[2]) / self.radii[2]) ** 2)
-        ragged = size + 0.16 * view.medium + 0.10 * view.fine + 0.08 * view.coarse
+        ragged = size + 0.11 * view.medium + 0.05 * view.fine + 0.08 * view.coarse
         lobe = np.where(grid.x * self.lobe.side > 0, 1, 0).astype(np.float32)
         if self.lobe.oblique:
             lobe = lobe * coverage(-self.lobe.oblique * view.oblique, 2.0)
@@ -347,7 +347,7 @@ class Tuberculosis:
         first = int(g.integers(2))
         cavities, points, radii = [], [], []
         for number, side in enumerate((first, first, 1 - first)):
-            if number == 1 and g.random() < 0.35 or number == 2 and g.random() < 0.45:
+            if (number == 1 and g.random() < 0.35) or (number == 2 and g.random() < 0.45):
                 continue
             nodes = trees[side].nodes[trees[side].tips]
             level = nodes[:, 2] / body.height_mm
@@ -362,7 +362,7 @@ class Tuberculosis:
             pull = np.array([np.sign(centre[0]) * -4, -3, 0])  # away from the wall
             if number != 1 or g.random() < 0.5:
                 cavities.append([*(centre + pull), radius, np.clip(radius * g.uniform(0.24, 0.42), 3, 9)])
-            for _ in range(int(round(g.integers(3, 7) * extent.size)) + 1):
+            for _ in range(round(float(g.integers(3, 7)) * extent.size) + 1):
                 home = centre + g.normal(0, 1, 3) * (24, 24, 0.3 * (extent.high - extent.low) * body.height_mm)
                 away = np.linalg.norm(nodes - home, axis=1)
                 for k in np.argsort(away)[:5]:
@@ -385,7 +385,7 @@ class Tuberculosis:
         fade = self.extent.fade(view.level)
         strength = np.float32(0.4 + 0.6 * self.extent.contrast)
         buds = self.buds.stamp(view.grid, view.depth_mm, view.thickness_mm) * np.float32(fade)
-        paint(air, buds * strength * 0.9, np.float32(-20))
+        paint(air, buds * strength * 0.9, -20.0)
         np.maximum(cover, buds, out=cover)
         grid = view.grid
         for x, y, depth, radius, thick in self.cavities:
@@ -396,11 +396,11 @@ class Tuberculosis:
             bumps = 2.6 * view.medium + 1.1 * view.fine
             outer, inner = d - radius + bumps, d - (radius - thick) + 0.6 * bumps
             haze = np.clip((12 - outer) / 16, 0, 1) * np.clip(0.4 + 0.6 * view.fine, 0, 1) * np.float32(fade)
-            paint(air, haze * 0.5 * self.extent.contrast, np.float32(-430))
+            paint(air, haze * 0.5 * self.extent.contrast, -430.0)
             shell = coverage(outer, 2.2) * np.float32(fade)
             paint(air, shell * strength, (28 + 8 * view.fine).astype(np.float32))
             hollow = coverage(inner, 1.8) * np.float32(fade)
-            paint(air, hollow, np.float32(-955))
+            paint(air, hollow, -955.0)
             lumen *= 1 - shell
             wall *= 1 - shell
             np.maximum(cover, np.maximum(shell, 0.9 * haze), out=cover)

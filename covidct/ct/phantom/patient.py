@@ -62,8 +62,8 @@ class Patient:
         self.table_top_mm = self._table_top()
         warp = np.column_stack(
             [
-                g.choice([-1, 1], 5) / g.uniform(9, 28, 5), g.choice([-1, 1], 5) / g.uniform(9, 28, 5),
-                g.uniform(0, 6.3, 5), g.uniform(0, 6.3, 5), g.normal(0, 0.7, 5), g.normal(0, 0.7, 5),
+                g.choice([-1, 1], 5) / g.uniform(18, 45, 5), g.choice([-1, 1], 5) / g.uniform(18, 45, 5),
+                g.uniform(0, 6.3, 5), g.uniform(0, 6.3, 5), g.normal(0, 0.9, 5), g.normal(0, 0.9, 5),
             ]
         )  # fmt: skip
         middle = (self.table_top_mm - 112 * self.body.depth - self.body.fat_mm) / 2
@@ -87,7 +87,8 @@ class Patient:
         """Slice `number`, 0 at the lung apex."""
         depth = self.first_mm + self.step_mm * number
         section = self.chest.section(depth, self.scanner.thickness_mm, self.disease)
-        noise = np.random.default_rng(np.random.SeedSequence(self._noise.entropy, spawn_key=(*self._noise.spawn_key, number)))
+        key = (*self._noise.spawn_key, number)
+        noise = np.random.default_rng(np.random.SeedSequence(self._noise.entropy, spawn_key=key))
         self.scanner.draw_table(section.hu, section.body, self.grid, self.table_top_mm)
         streaks = float(np.clip((0.16 - section.level) / 0.16, 0, 1))
         hu = self.scanner.measure(section.hu, section.body, self.grid, noise, streaks)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import irfft2, rfft2, rfftfreq
-from scipy.fft import fftfreq as full_fftfreq
+from scipy.fft import fftfreq, irfft2, rfft2, rfftfreq
 from scipy.ndimage import gaussian_filter
 
 from covidct.ct.phantom.geometry import Array, Grid, coverage, paint
@@ -43,7 +43,7 @@ class Encoding:
         high = low + 2**self.bits_stored - 1
         return low * self.slope + self.intercept, high * self.slope + self.intercept
 
-    def encode(self, hu: NDArray[np.int16], outside: NDArray[np.bool_] | None = None) -> NDArray[np.int16 | np.uint16]:
+    def encode(self, hu: NDArray[np.int16], outside: NDArray[np.bool_] | None = None) -> NDArray[np.integer[Any]]:
         """Stored values of HU; `outside` marks pixels beyond the field of view."""
         stored = np.round((hu.astype(np.float32) - self.intercept) / self.slope)
         out = stored.astype(np.int16 if self.signed else np.uint16)
@@ -101,13 +101,12 @@ class Scanner:
 
     def draw_table(self, hu: Array, body: Array, grid: Grid, top_mm: float) -> None:
         """Draw the patient table into the air below the patient, in place."""
-        x, y = grid.x_axis[None, :], grid.y_axis[:, None]
+        y, x = np.broadcast_arrays(grid.y_axis[:, None], grid.x_axis[None, :])
         edge = 1.1 * grid.pixel_mm
         free = 1 - body
         if self.table == "flat":
-            upper = np.maximum(y * 1.0 - (top_mm + 3) + 0 * x, np.abs(x) - 215)
-            shells = [(np.maximum(np.abs(upper) - 1.2, np.abs(x) - 215), -180.0), (np.abs(y - top_mm - 48) - 1.0 + 0 * x, -350.0)]
-            pad = np.maximum(np.maximum(top_mm + 4 - y, y - top_mm - 46), np.abs(x) - 214)
+            shells = [(np.abs(y - top_mm - 3) - 1.2, -180.0), (np.abs(y - top_mm - 48) - 1.0, -350.0)]
+            pad = np.maximum(top_mm + 4 - y, y - top_mm - 46)
             paint(hu, coverage(pad.astype(np.float32), edge) * free, -948.0)
         else:
             bend = 0.0011 if self.table == "curved" else 0.0017
@@ -152,7 +151,7 @@ class Scanner:
         hu = hu + noise * strength
         if streaks > 0:
             row, column = generator.integers(0, _TILE, 2)
-            hu = hu + _wrapped(_streak_tile(), int(row), int(column), size) * strength * np.float32(1.6 * streaks)
+            hu = hu + _wrapped(_streak_tile(), int(row), int(column), size) * strength * np.float32(0.9 * streaks)
         low, high = self.encoding.range_hu()
         out = np.clip(np.round(hu + np.float32(self.offset_hu)), max(low, -1024), min(high, 3071)).astype(np.int16)
         outside = self.outside(size)
@@ -171,7 +170,7 @@ def _noise_tile(sharpness: float, pixel_mm: float) -> Array:
     """Noise with the spectrum of filtered back-projection: rising with frequency, then cut by the kernel; periodic,
     zero mean, unit deviation. Fixed seed: slices use different places of it."""
     white = np.random.default_rng(20200131).standard_normal((_TILE, _TILE))
-    per_mm = np.hypot(full_fftfreq(_TILE)[:, None], rfftfreq(_TILE)[None]) / pixel_mm
+    per_mm = np.hypot(fftfreq(_TILE)[:, None], rfftfreq(_TILE)[None]) / pixel_mm
     cut = 0.28 + 0.42 * sharpness  # cycles/mm
     spectrum = rfft2(white) * np.sqrt(per_mm + 0.004) * np.exp(-((per_mm / cut) ** 2))
     tile = irfft2(spectrum, (_TILE, _TILE))
@@ -181,7 +180,7 @@ def _noise_tile(sharpness: float, pixel_mm: float) -> Array:
 @cache
 def _streak_tile() -> Array:
     white = np.random.default_rng(20200201).standard_normal((_TILE, _TILE))
-    tile = gaussian_filter(white, (0.7, 22), mode="wrap")
+    tile = gaussian_filter(white, (0.9, 14), mode="wrap")
     return (tile / tile.std()).astype(np.float32)
 
 

@@ -39,7 +39,7 @@ class Tree:
         return np.flatnonzero(~inner & (self.parent >= 0))
 
 
-def grow(stem: NDArray, targets: NDArray, *, tip_mm: float, stem_mm: float, path_weight: float = 0.45) -> Tree:
+def grow(stem: NDArray, targets: NDArray, *, tip_mm: float, stem_mm: float, path_weight: float = 0.7) -> Tree:
     """Connect points to a stem.
 
     Args:
