@@ -12,7 +12,18 @@ import numpy as np
 
 from covidct.ct.phantom.body import AIRWAYS, HILAR, Body
 from covidct.ct.phantom.geometry import (
-    ANGLES, Array, Beads, Field, Grid, Tube, bar, coverage, ellipse, paint, smooth_cut, smooth_union,
+    ANGLES,
+    Array,
+    Beads,
+    Field,
+    Grid,
+    Tube,
+    bar,
+    coverage,
+    ellipse,
+    paint,
+    smooth_cut,
+    smooth_union,
 )  # fmt: skip
 from covidct.ct.phantom.lesions import Disease, LungView
 from covidct.ct.phantom.vessels import Tree, beads, grow

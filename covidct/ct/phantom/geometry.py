@@ -8,11 +8,12 @@ signed, negative inside. Only elementwise numpy is used, no BLAS: its results de
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 Window = tuple[slice, slice]
 
 ANGLES = 1440

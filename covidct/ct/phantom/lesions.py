@@ -145,16 +145,16 @@ class PeripheralGroundGlass:
     @classmethod
     def sample(cls, body: Body, extent: Extent, generator: np.random.Generator) -> PeripheralGroundGlass:
         g = generator
-        n = int(np.clip(round(g.uniform(6, 12) * extent.size), 4, 12))
+        n = int(np.clip(round(g.uniform(9, 17) * extent.size), 5, 16))
         height = (extent.high - extent.low) * body.height_mm
         places = extent.low * body.height_mm + height * (np.arange(n) + g.uniform(0.2, 0.8, n)) / n
         side = np.where(g.permutation(n) % 2 == 0, 1, -1)
-        from_back = np.radians(np.clip(np.abs(g.normal(48, 26, n)), 20, 135))
+        from_back = np.radians(np.clip(np.abs(g.normal(46, 28, n)), 20, 140))
         angle = np.pi / 2 - side * from_back
         patches = np.column_stack(
             [
-                angle, places, g.uniform(18, 48, n) * extent.size, g.uniform(13, 27, n) * extent.size,
-                np.maximum(g.uniform(16, 34, n) * extent.size, 0.75 * height / n), g.uniform(-640, -500, n),
+                angle, places, g.uniform(22, 54, n) * extent.size, g.uniform(15, 30, n) * extent.size,
+                np.maximum(g.uniform(16, 34, n) * extent.size, 0.75 * height / n), g.uniform(-630, -450, n),
                 g.random(n) * (g.random(n) < 0.6), g.random(n) * (g.random(n) < 0.35),
             ]
         )  # fmt: skip
@@ -359,9 +359,10 @@ class Tuberculosis:
             score = score + g.exponential(4, len(inside)) - 0.06 * np.abs(inside[:, 0])
             centre = inside[int(np.argmin(score))]
             radius = g.uniform(13, 25) * extent.size * (0.75 if number else 1)
-            pull = np.array([np.sign(centre[0]) * -4, -3, 0])  # away from the wall
-            if number != 1 or g.random() < 0.5:
-                cavities.append([*(centre + pull), radius, np.clip(radius * g.uniform(0.24, 0.42), 3, 9)])
+            middle = centre + np.array([np.sign(centre[0]) * -4, -3, 0])  # away from the wall
+            apart = all(np.linalg.norm(middle - c[:3]) > radius + c[3] + 6 for c in cavities)
+            if apart and (number != 1 or g.random() < 0.6):
+                cavities.append([*middle, radius, np.clip(radius * g.uniform(0.24, 0.42), 3, 9)])
             for _ in range(round(float(g.integers(3, 7)) * extent.size) + 1):
                 home = centre + g.normal(0, 1, 3) * (24, 24, 0.3 * (extent.high - extent.low) * body.height_mm)
                 away = np.linalg.norm(nodes - home, axis=1)

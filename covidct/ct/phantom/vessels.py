@@ -2,7 +2,7 @@
 
 Each tree joins random points of the lung volume to its root with short wires, trading wire length against path
 length (Cuntz et al. 2010, doi 10.1371/journal.pcbi.1000877), and takes its radii from Murray's law: the cube of a
-branch's radius is the sum of the cubes of its daughters'.
+branch's radius is the sum of that power of its daughters'; the power is 3 in theory and a little less in real lungs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from covidct.ct.phantom.geometry import Beads
 
 _BEAD_MM = 0.9
+_MURRAY = 2.75
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,14 @@ def grow(stem: NDArray, targets: NDArray, *, tip_mm: float, stem_mm: float, path
         best[k] = np.inf
         order.append(m + k)
         offer(m + k)
-    cubes = np.zeros(m + n)
+    flow = np.zeros(m + n)
     for node in reversed(order):
-        cubes[node] = max(cubes[node], tip_mm**3)
-        cubes[parent[node]] += cubes[node]
-    return Tree(nodes, parent, np.minimum(np.cbrt(cubes), stem_mm).astype(np.float32))
+        flow[node] = max(flow[node], tip_mm**_MURRAY)
+        flow[parent[node]] += flow[node]
+    return Tree(nodes, parent, np.minimum(flow ** (1 / _MURRAY), stem_mm).astype(np.float32))
 
 
-def beads(tree: Tree, generator: np.random.Generator, bow: float = 0.10) -> Beads:
+def beads(tree: Tree, generator: np.random.Generator, bow: float = 0.07) -> Beads:
     """Beads along the branches, each branch slightly bowed.
 
     Args:
