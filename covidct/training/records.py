@@ -1,6 +1,5 @@
 """metrics.csv: one row per epoch, the record of a training that needs no service and survives kill and resume."""
 
-# ruff: noqa: ARG002 (the signatures of hooks are Lightning's)
 from __future__ import annotations
 
 import csv

@@ -21,7 +21,7 @@ PLACES = frozenset(
 """A text under a key whose last word is one of these names a place, whatever it looks like."""
 
 _ABSOLUTE = re.compile(r"(?:file:|~[\w.-]*[/\\]|/|\\\\|[A-Za-z]:[/\\]|\.{1,2}[/\\])")
-_INSIDE = re.compile(r"(?:(?<![\w./\\-])(?:~[\w.-]*/|\.{0,2}/)|(?<!\w)[A-Za-z]:[/\\]|\\\\|file:).*", re.DOTALL)
+_INSIDE = re.compile(r"(?:(?<![\w./\\-])(?:~[\w.-]*/|\.{0,2}/)(?=\S)|(?<!\w)[A-Za-z]:[/\\]|\\\\|file:).*", re.DOTALL)
 
 
 def scrub(value: Any, key: str = "") -> Any:

@@ -6,12 +6,11 @@ it off for the run. What is sent passes `redaction.scrub`, and W&B's own collect
 git remote, console, packages, machine) is off.
 """
 
-# ruff: noqa: ARG002 (the signatures of hooks are Lightning's)
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,9 +31,11 @@ KINDS = ("none", "csv", "wandb", "tensorboard")
 MODES = ("disabled", "offline", "online")  # from the most reserved to the least
 
 INIT_SECONDS = 8.0
-"""How long an online start may take before the run goes on offline; WANDB_INIT_TIMEOUT overrides it."""
+"""How long an online start may take before the run goes on offline."""
 FINISH_SECONDS = 60.0
 """How long the upload may hold up the end of a run; what is left stays on disk for `wandb sync`."""
+FLUSH_SECONDS = 1.0
+"""How much of the log a kill may cost. W&B's own 15 seconds lost whole runs."""
 STEP = "trainer/global_step"
 
 
@@ -136,16 +137,15 @@ def log_evaluation(
             _to_board(logger, board.scalars, images, step or 0)
 
 
-def log_files(loggers: Sequence[Logger], files: Mapping[str, Path]) -> None:
-    """Keep small files with the tracked run: an artifact each when online, files of the run when offline.
+def log_files(loggers: Sequence[Logger], files: Iterable[Path]) -> None:
+    """Keep copies of small files with the tracked run, unless `artifacts` is off.
 
-    Offline, W&B would write the absolute path of its staging folder into the log and need that folder to sync; a
-    copy inside the run's own folder says nothing and travels. Only files without identifying content belong here,
-    such as the split and the predictions table (pseudonyms).
+    They are files of the run, not W&B artifacts: see the remark at the charts. Lineage is in the config, by digest.
+    Only files without identifying content belong here: the split and the predictions table (pseudonyms).
 
     Args:
         loggers: Of `build_loggers`.
-        files: Files in the run folder by artifact type ("split", "predictions").
+        files: Files of the run folder, with different names.
     """
     for logger in loggers:
         if isinstance(logger, WandbTracker):
@@ -235,33 +235,25 @@ class WandbTracker(Logger):
                 f"confusion_matrix/{name}": _confusion_chart(name, rows) for name, rows in board.confusions.items()
             }
             charts |= {f"roc/{name}": _roc_chart(name, rows) for name, rows in board.rocs.items()}
-            if run.offline:
-                for key, chart in charts.items():
-                    # Bound to a file of the run first, a table makes no artifact. The artifact's record would hold an
-                    # absolute path in the user's home, and syncing from another machine would need that file.
-                    chart.table.bind_to_run(run, f"{key}_table", run.step)
+            for key, chart in charts.items():
+                # Bound to a file of the run first, a table makes no artifact. An artifact's record holds an absolute
+                # path in the user's home, needs that file when another machine syncs, and waits for the server.
+                chart.table.bind_to_run(run, f"{key}_table", run.step)
             run.log({**board.scalars, **charts, **at})
             if images:
                 drawn = {key: wandb.Image(Image.open(path).convert("RGB")) for key, path in images.items()}
                 run.log({**drawn, **at})
 
     @rank_zero_only
-    def log_files(self, files: Mapping[str, Path]) -> None:
+    def log_files(self, files: Iterable[Path]) -> None:
         """See the function `log_files`."""
         if not self._artifacts or not (run := self.experiment):
             return
         with self._harmless("logging files"):
-            import wandb
-
-            for kind, path in files.items():
-                if run.offline:
-                    copy = Path(run.dir) / Path(path).name
-                    shutil.copyfile(path, copy)
-                    run.save(copy, base_path=run.dir, policy="now")
-                else:
-                    artifact = wandb.Artifact(f"{kind}-{self.version}", type=kind)
-                    artifact.add_file(str(path), name=Path(path).name)
-                    run.log_artifact(artifact)
+            for path in files:
+                copy = Path(run.dir) / Path(path).name
+                shutil.copyfile(path, copy)
+                run.save(copy, base_path=run.dir, policy="now")
 
     def finalize(self, status: str) -> None:
         """Lightning calls this after every fit and test; the run stays open for the evaluation."""
@@ -303,6 +295,7 @@ class WandbTracker(Logger):
         return self._open("offline")
 
     def _open(self, mode: Literal["online", "offline"]) -> wandb.Run:
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its crash reports and telemetry, offline too
         import wandb
 
         settings: dict[str, Any] = {
@@ -310,9 +303,9 @@ class WandbTracker(Logger):
             "silent": True,
             "console": "off",
             "symlink": False,
-            "finish_timeout": FINISH_SECONDS,
             # Say nothing about who, where and with what: the run's own provenance.json has what matters.
             "host": "",
+            "program": "covidct",
             "disable_git": True,
             "disable_code": True,
             "save_code": False,
@@ -322,10 +315,12 @@ class WandbTracker(Logger):
             "x_disable_stats": True,
             "x_save_requirements": False,
         }
-        if "WANDB_INIT_TIMEOUT" not in os.environ:
-            settings["init_timeout"] = INIT_SECONDS
-        if "WANDB__TRANSACTION_LOG_FLUSH_INTERVAL" not in os.environ:
-            settings["x_transaction_log_flush_interval"] = 1.0  # by default a kill loses the last 15 seconds
+        waits = {  # what the user sets for W&B stays
+            "WANDB_INIT_TIMEOUT": ("init_timeout", INIT_SECONDS),
+            "WANDB_FINISH_TIMEOUT": ("finish_timeout", FINISH_SECONDS),
+            "WANDB__TRANSACTION_LOG_FLUSH_INTERVAL": ("x_transaction_log_flush_interval", FLUSH_SECONDS),
+        }
+        settings |= dict(setting for variable, setting in waits.items() if variable not in os.environ)
         self._folder.mkdir(parents=True, exist_ok=True)
         run = wandb.init(
             dir=str(self._folder), mode=mode, resume="allow", settings=wandb.Settings(**settings), **self._options
