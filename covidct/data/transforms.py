@@ -161,17 +161,17 @@ class Augmentation:
         if self.flip:
             chosen.append(RandFlip(prob=self.flip, spatial_axis=1))
         if self.affine_probability and (self.rotate_degrees or self.scale or self.translate):
-            chosen.append(
-                RandAffine(
-                    prob=self.affine_probability,
-                    rotate_range=math.radians(self.rotate_degrees),
-                    scale_range=(self.scale, self.scale),
-                    translate_range=(self.translate * size, self.translate * size),
-                    spatial_size=(size, size),
-                    padding_mode="zeros",
-                    cache_grid=True,
-                )
+            affine = RandAffine(
+                prob=self.affine_probability,
+                rotate_range=math.radians(self.rotate_degrees),
+                scale_range=(self.scale, self.scale),
+                translate_range=(self.translate * size, self.translate * size),
+                spatial_size=(size, size),
+                padding_mode="zeros",
+                cache_grid=True,
             )
+            affine.resampler.dtype = np.float32  # MONAI interpolates in float64: a third slower, 3e-5 apart
+            chosen.append(affine)
         if self.crop_min_side < 1:
             chosen.append(RandScaleCrop(self.crop_min_side, max_roi_scale=1.0, random_center=True, random_size=True))
         if self.intensity_probability:
