@@ -12,6 +12,7 @@ from covidct.ct.phantom.body import Body
 from covidct.ct.phantom.geometry import ANGLES, Grid
 from covidct.ct.phantom.lesions import sample_disease
 from covidct.ct.phantom.scanner import Scanner
+from covidct.ct.phantom.section import cut
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Patient:
     def slice(self, number: int) -> PhantomSlice:
         """Slice `number`, 0 at the lung apex."""
         depth = self.first_mm + self.step_mm * number
-        section = self.chest.section(depth, self.scanner.thickness_mm, self.disease)
+        section = cut(self.chest, depth, self.scanner.thickness_mm, self.disease)
         key = (*self._noise.spawn_key, number)
         noise = np.random.default_rng(np.random.SeedSequence(self._noise.entropy, spawn_key=key))
         self.scanner.draw_table(section.hu, section.body, self.grid, self.table_top_mm)
