@@ -1,0 +1,189 @@
+"""One file in, one record out: what a file holds, or why it cannot be used. Nothing a file contains raises.
+
+Records hold what the header says about the patient in the clear. They stay inside the process that builds the index,
+which turns them into pseudonyms.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from covidct.ct.hounsfield import is_lossy, refuse_unless_ct
+from covidct.ct.read import kind_of, open_dicom, pixel_spacing, read_slice, slice_of
+from covidct.errors import CovidctError, DataRefused
+
+Vector = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the index needs from the header of one CT slice.
+
+    Args:
+        patient_id: Patient ID (0010,0020), surrounding spaces removed; may be "".
+        study_uid: Study Instance UID, as written.
+        series_uid: Series Instance UID, as written.
+        sop_uid: SOP Instance UID; "" where an anonymiser emptied it.
+        row: Direction in which columns advance, first half of Image Orientation (Patient).
+        col: Direction in which rows advance, second half.
+        position: Image Position (Patient), mm: the centre of the first pixel.
+        row_mm: Distance of neighbouring rows.
+        col_mm: Distance of neighbouring columns.
+        rows: Number of rows.
+        cols: Number of columns.
+        manufacturer: As written, or None.
+        scanner: Manufacturer's model name, or None.
+        kernel: Convolution kernel, or None.
+        acquired_year: Year of acquisition (or series, or study), or None.
+        lossy: Whether lossy compression is declared.
+    """
+
+    patient_id: str
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    row: Vector
+    col: Vector
+    position: Vector
+    row_mm: float
+    col_mm: float
+    rows: int
+    cols: int
+    manufacturer: str | None = None
+    scanner: str | None = None
+    kernel: str | None = None
+    acquired_year: int | None = None
+    lossy: bool = False
+
+    @property
+    def normal(self) -> Vector:
+        """Unit vector across the slice, row x col (PS3.3 C.7.6.2.1.1)."""
+        (a, b, c), (d, e, f) = self.row, self.col
+        return (b * f - c * e, c * d - a * f, a * e - b * d)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one file is.
+
+    Args:
+        path: As it was given.
+        reason: Why it cannot be used; "" when it can.
+        units: `"HU"` or `"gray8"`, when it can.
+        pixel_hash: See `covidct.ct.read.Slice.pixel_hash`.
+        rows: Number of rows.
+        cols: Number of columns.
+        lossy: Whether lossy compression is declared.
+        header: Geometry and origin; None for images.
+        patient_id: From the header, also of a refused DICOM file where it could be read; None otherwise.
+    """
+
+    path: str
+    reason: str = ""
+    units: str | None = None
+    pixel_hash: str | None = None
+    rows: int = 0
+    cols: int = 0
+    lossy: bool = False
+    header: Header | None = None
+    patient_id: str | None = None
+
+
+def ingest(root: Path, path: str, kinds: tuple[str, ...]) -> Record:
+    """Look at one file and decode it.
+
+    Args:
+        root: The data folder.
+        path: The file, relative to it.
+        kinds: What the source consists of: some of `"dicom"`, `"png"`, `"jpeg"`.
+    """
+    patient_id: str | None = None
+    try:
+        file = root / path
+        kind = kind_of(file)
+        if kind not in kinds:
+            raise DataRefused(f"{kind.upper()} file in a source of {' and '.join(k.upper() for k in kinds)} files")
+        header = None
+        if kind == "dicom":
+            with open_dicom(file) as dataset:
+                patient_id = _text(dataset, "PatientID")
+                refuse_unless_ct(dataset)
+                header = header_of(dataset)
+                picture = slice_of(dataset)
+        else:
+            picture = read_slice(file)
+        if picture.pixels.min() == picture.pixels.max():
+            raise DataRefused("blank: one value everywhere")
+        rows, cols = picture.pixels.shape
+        return Record(
+            path, "", picture.units, picture.pixel_hash(), rows, cols, picture.lossy, header, patient_id
+        )  # fmt: skip
+    except CovidctError as error:
+        return Record(path, error.what, patient_id=patient_id)
+
+
+def header_of(dataset: Dataset) -> Header:
+    """Read a header.
+
+    Raises:
+        DataRefused: The place of the slice in the body is missing or impossible, or no series is named.
+    """
+    if not (series_uid := _text(dataset, "SeriesInstanceUID")):
+        raise DataRefused("no SeriesInstanceUID")
+    orientation = _numbers(dataset, "ImageOrientationPatient", 6)
+    position = _numbers(dataset, "ImagePositionPatient", 3)
+    if orientation is None or position is None:
+        raise DataRefused("no image position or orientation: its place in the body is unknown")
+    row, col = orientation[:3], orientation[3:]
+    lengths = math.hypot(*row), math.hypot(*col)
+    across = sum(a * b for a, b in zip(row, col, strict=True))
+    if any(abs(length - 1) > 0.01 for length in lengths) or abs(across) > 0.01:
+        raise DataRefused("image orientation is not two perpendicular unit vectors")
+    row_mm, col_mm = pixel_spacing(dataset)
+    return Header(
+        patient_id=_text(dataset, "PatientID"),
+        study_uid=_text(dataset, "StudyInstanceUID"),
+        series_uid=series_uid,
+        sop_uid=_text(dataset, "SOPInstanceUID"),
+        row=(row[0], row[1], row[2]),
+        col=(col[0], col[1], col[2]),
+        position=(position[0], position[1], position[2]),
+        row_mm=row_mm,
+        col_mm=col_mm,
+        rows=int(dataset.Rows),
+        cols=int(dataset.Columns),
+        manufacturer=_text(dataset, "Manufacturer") or None,
+        scanner=_text(dataset, "ManufacturerModelName") or None,
+        kernel=_text(dataset, "ConvolutionKernel") or None,
+        acquired_year=_year(dataset),
+        lossy=is_lossy(dataset),
+    )
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    value: Any = dataset.get(keyword)
+    if value is None:
+        return ""
+    values = [value] if isinstance(value, str) else list(value) if hasattr(value, "__iter__") else [value]
+    return "\\".join(str(item).strip().strip("\0").strip() for item in values)[:128]
+
+
+def _numbers(dataset: Dataset, keyword: str, count: int) -> list[float] | None:
+    try:
+        values = [float(value) for value in dataset.get(keyword) or ()]
+    except (TypeError, ValueError):
+        return None
+    return values if len(values) == count and all(map(math.isfinite, values)) else None
+
+
+def _year(dataset: Dataset) -> int | None:
+    for keyword in ("AcquisitionDate", "SeriesDate", "StudyDate"):
+        year = _text(dataset, keyword)[:4]
+        if len(year) == 4 and year.isascii() and year.isdigit() and 1970 <= int(year) <= 2100:
+            return int(year)
+    return None

@@ -1,0 +1,97 @@
+"""`dicom_tree`: any folders of DICOM CT series with a table of labels.
+
+Format: single-frame CT Image Storage, any folder structure and file names; Hounsfield units.
+Labels: `labels.csv` in the data folder (or the file given) with the columns patient, label, site. `patient` is the
+DICOM PatientID, as text. One label per patient; people with two diseases are excluded (D7).
+Sites: from `labels.csv`. A patient number that occurs at several sites is several people: the files of each must lie
+under a folder named as the site.
+Slice labels: `slices.csv` beside the labels, if there (site, patient, sop_instance_uid, slice_label).
+Classes: the user's. Split: none. Without labels and classes (`covidct predict`) every label is null.
+
+`covidct phantom` writes this layout; its `masks/` and `phantom.json` are not read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from covidct.ct.ingest import Record
+from covidct.data.sources.labels_file import Labels, read_labels, read_slice_labels
+from covidct.data.sources.layout import Claim, Layout, Source
+from covidct.errors import DataRefused
+from covidct.labels import ClassScheme
+
+UNKNOWN_SITE = "unknown"
+_OWN_TABLES = ("labels.csv", "slices.csv", "phantom.json", "index.parquet", "index.json")
+
+
+class DicomTree(Layout):
+    """See the module's data sheet."""
+
+    kinds = ("dicom",)
+
+    def __init__(self, labels: Labels | None, slice_labels: dict[str, int], labels_path: str | None) -> None:
+        self._labels = labels
+        self._slice_labels = slice_labels
+        self._labels_path = labels_path
+
+    def wants(self, path: str) -> bool:
+        """All but the tables and masks that belong to the layout."""
+        parts = PurePosixPath(path)
+        mask = parts.parts[0] == "masks" and parts.suffix == ".npz"
+        return not (path in _OWN_TABLES or path == self._labels_path or mask)
+
+    def claim(self, record: Record) -> Claim:
+        """By DICOM PatientID."""
+        patient = record.patient_id
+        if not patient:
+            raise DataRefused("no PatientID")
+        slice_label = self._slice_labels.get(record.header.sop_uid) if record.header else None
+        if self._labels is None:
+            return Claim(patient, UNKNOWN_SITE, slice_label=slice_label)
+        site = self._site(self._labels, patient, record.path)
+        if (site, patient) in self._labels.excluded:
+            raise DataRefused("patient has two diseases (exclusion D7)")
+        label = self._labels.label_of[site, patient]
+        return Claim(patient, site, label, self._labels.name, slice_label=slice_label)
+
+    def _site(self, labels: Labels, patient: str, path: str) -> str:
+        sites = labels.sites_of.get(patient, ())
+        if not sites:
+            bare = patient.lstrip("0")
+            if any(other.lstrip("0") == bare for other in labels.sites_of):
+                raise DataRefused("patient has no row in the labels, but one that differs by leading zeros")
+            raise DataRefused("patient has no row in the labels")
+        if len(sites) == 1:
+            return sites[0]
+        here = [site for site in sites if site in PurePosixPath(path).parts[:-1]]
+        if len(here) != 1:
+            raise DataRefused("patient number occurs at several sites and no folder name tells which")
+        return here[0]
+
+
+def open_tree(root: Path, labels: Path | None, classes: ClassScheme | None) -> DicomTree:
+    """Open a folder.
+
+    Args:
+        root: The data folder.
+        labels: A labels file; by default `labels.csv` in the root where classes are given, else none.
+        classes: The task's classes, or None to read without labels.
+
+    Raises:
+        DataRefused: The labels are missing or have bad lines.
+    """
+    if labels is None and classes is None:
+        return DicomTree(None, {}, None)
+    path = labels if labels is not None else root / "labels.csv"
+    table = read_labels(path, classes)
+    beside = path.with_name("slices.csv")
+    slice_labels = read_slice_labels(beside) if beside.is_file() else {}
+    try:
+        inside = path.resolve().relative_to(root.resolve()).as_posix()
+    except ValueError:
+        inside = None
+    return DicomTree(table, slice_labels, inside)
+
+
+SOURCE = Source("dicom_tree", "any folders of DICOM CT series, with labels.csv", None, open_tree)

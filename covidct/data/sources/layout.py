@@ -1,0 +1,76 @@
+"""What a source layout answers: which files are scans, whose they are, and what is known about them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from covidct.ct.ingest import Record
+from covidct.ct.series import Series
+from covidct.labels import ClassScheme
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a source says about one file.
+
+    Args:
+        patient_id: The patient's name inside the source; becomes a pseudonym with the site.
+        site: The hospital.
+        label: The class of the patient, or None where nobody says.
+        label_source: Where the label came from: `"folder"`, `"labels.csv"`; None without one.
+        official_split: `"train"`, `"val"` or `"test"` where the source's authors fixed it.
+        slice_label: 1 for a lesion in this slice, 0 for none, None for unknown.
+    """
+
+    patient_id: str
+    site: str
+    label: str | None = None
+    label_source: str | None = None
+    official_split: str | None = None
+    slice_label: int | None = None
+
+
+class Layout(ABC):
+    """One data set on disk, opened."""
+
+    kinds: tuple[str, ...]
+    """The file kinds that are scans: some of `"dicom"`, `"png"`, `"jpeg"`."""
+
+    @abstractmethod
+    def wants(self, path: str) -> bool:
+        """Whether a file (relative POSIX path) is meant to be a scan. The source's own tables are not."""
+
+    @abstractmethod
+    def claim(self, record: Record) -> Claim:
+        """Whose file this is and what is known about it.
+
+        Raises:
+            DataRefused: It belongs to nobody, or to a patient who is excluded; the reason goes into the table.
+        """
+
+    def slice_labels(self, patient_id: str, series: Series) -> list[int | None] | None:  # noqa: B027 (a default)
+        """Labels of a series that are known by position only, in its order; None, the default, where there are none.
+
+        Asked only for a patient with one evenly spaced series and no refused file: with a slice missing, every label
+        after it would sit on the wrong picture.
+        """
+
+
+@dataclass(frozen=True)
+class Source:
+    """A kind of data set.
+
+    Args:
+        name: Its name in configs.
+        summary: One line for people.
+        classes: Its classes, or None when they are the user's.
+        open: Open a folder, with a labels file and a class scheme or None for the source's own.
+    """
+
+    name: str
+    summary: str
+    classes: ClassScheme | None
+    open: Callable[[Path, Path | None, ClassScheme | None], Layout]
