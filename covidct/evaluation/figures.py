@@ -1,8 +1,8 @@
 """The figures of a run folder: which there are, what they are called, and the numbers behind each as CSV.
 
-Computing and drawing are apart: each `draw_*` takes plain numbers and returns a matplotlib `Figure` made without pyplot, so
-nothing global is opened or left changed and no display is needed. `save_figures` reads a run's metrics and writes every
-figure as PNG and SVG (`figures/`) with its numbers (`tables/`). The same run always gives the same bytes.
+Computing and drawing are apart: each `draw_*` takes plain numbers and returns a matplotlib `Figure` made without
+pyplot, so nothing global is opened or left changed and no display is needed. `save_figures` reads a run's metrics and
+writes every figure as PNG and SVG (`figures/`) with its numbers (`tables/`). The same run always gives the same bytes.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from covidct.files import read_json, replacing, write_json
 from covidct.labels import ClassScheme
 
 __all__ = [
-    "POOLED", "PhaseBorder", "class_colours", "draw_confusion", "draw_mistakes", "draw_roc", "draw_sites", "draw_training",
-    "figure_name", "mistake_caption", "phase_borders", "phase_name", "read_history", "row_shares", "save_figures",
-    "save_mistakes", "site_points", "smooth", "write_figure",
+    "POOLED", "PhaseBorder", "class_colours", "draw_confusion", "draw_mistakes", "draw_roc", "draw_sites",
+    "draw_training", "figure_name", "mistake_caption", "phase_borders", "phase_name", "read_history", "row_shares",
+    "save_figures", "save_mistakes", "site_points", "smooth", "write_figure",
 ]  # fmt: skip
 
 POOLED = "(pooled)"
@@ -42,8 +42,8 @@ Block = Mapping[str, Any]
 def figure_name(kind: str, block: Block) -> str:
     """File name, without ending, of the figure of one block of metrics.json.
 
-    A site whose name does not make a plain file name keeps its plain letters and gets a few digits of its digest, so two
-    sites never share a file.
+    A site whose name does not make a plain file name keeps its plain letters and gets a few digits of its digest, so
+    two sites never share a file.
     """
     site = str(block["site"])
     plain = re.sub(r"[^a-z0-9]+", "-", site.lower()).strip("-")
@@ -75,8 +75,9 @@ def read_history(run_folder: Path) -> pd.DataFrame | None:
 def save_figures(run_folder: Path) -> list[Path]:
     """Draw every figure that the run's numbers allow, with the numbers themselves.
 
-    Reads `metrics.json` and, when present, `metrics.csv`. Writes `figures/<name>.png|svg` and `tables/<name>.csv`: training,
-    a confusion matrix and a ROC for each block, and the sites side by side for each way of calling on the test partition.
+    Reads `metrics.json` and, when present, `metrics.csv`. Writes `figures/<name>.png|svg` and `tables/<name>.csv`:
+    training, a confusion matrix and a ROC for each block, and the sites side by side for each way of calling on the
+    test partition.
 
     Args:
         run_folder: Folder of one run.
@@ -197,8 +198,8 @@ def save_mistakes(run_folder: Path, slices: Sequence[tuple[ArrayLike, Mapping[st
     """Keep the worst mistakes of a run as pictures, for a report that is made without the scans.
 
     Writes `figures/mistakes/<n>.png` (8-bit grey), `figures/mistakes.json` (captions, with each file's name) and one
-    `figures/mistakes.png|svg` with all of them. Pictures of an earlier evaluation are removed. Without slices only the empty
-    list is written, which the report tells apart from a list that was never made.
+    `figures/mistakes.png|svg` with all of them. Pictures of an earlier evaluation are removed. Without slices only the
+    empty list is written, which the report tells apart from a list that was never made.
 
     Args:
         run_folder: Folder of one run.

@@ -82,8 +82,8 @@ def draw_roc(
     """ROC curves, each class against all others, with AUC, its interval and the operating point (Figure 2 B).
 
     Args:
-        curves: By class, in drawing order: {"fpr": [...], "tpr": [...], "operating_point": {"fpr", "tpr"} or None}, fractions;
-            None where the curve is undefined (no case of the class, or nothing but it).
+        curves: By class, in drawing order: {"fpr": [...], "tpr": [...], "operating_point": {"fpr", "tpr"} or None},
+            fractions; None where the curve is undefined (no case of the class, or nothing but it).
         aucs: By class: {"value", "low", "high"}, fractions or None.
         positive: The class drawn thicker than the others.
         title: Shown above.
@@ -97,19 +97,16 @@ def draw_roc(
         width, style = 2.4 if name == positive else 1.3, LINE_STYLES[number % len(LINE_STYLES)]
         auc = aucs.get(name) or {}
         value, bounds = percent(auc.get("value")), interval_text(auc)
-        label = (
-            f"{display(name)}\n   AUC {value} %  ({bounds})"
-            if value != "–"
-            else f"{display(name)}\n   AUC – (undefined)"
-        )
+        words = f"AUC {value} %" + (f"  ({bounds})" if bounds != "–" else "") if value != "–" else "AUC – (undefined)"
+        label = f"{display(name)}\n   {words}"
         handles.append(Line2D([], [], color=colours[name], linewidth=width, linestyle=style, label=label))
         if not curve or not curve.get("fpr"):
             continue
-        axis.plot(curve["fpr"], curve["tpr"], color=colours[name], linewidth=width, linestyle=style)
+        axis.plot(curve["fpr"], curve["tpr"], color=colours[name], linewidth=width, linestyle=style, zorder=width)
         point = curve.get("operating_point")
         if point and point.get("fpr") is not None and point.get("tpr") is not None:
             axis.plot(point["fpr"], point["tpr"], marker="o", markersize=8 if name == positive else 6.5,
-                      markerfacecolor=colours[name], markeredgecolor="white", markeredgewidth=1.2, zorder=5)  # fmt: skip
+                      markerfacecolor=colours[name], markeredgecolor="white", zorder=5)  # fmt: skip
     handles.append(Line2D([], [], color=MUTED, linestyle="", marker="o", markersize=6, label="operating point"))
     axis.set_xlim(-0.02, 1.02)
     axis.set_ylim(-0.02, 1.02)
@@ -136,7 +133,8 @@ def site_points(blocks: Sequence[Mapping[str, Any]], metrics: Sequence[str] = tu
         metrics: Keys of `per_class`.
 
     Returns:
-        Columns site, class, metric, value, low, high (fractions, NaN where undefined), n_patients; in the order of the blocks.
+        Columns site, class, metric, value, low, high (fractions, NaN where undefined), n_patients; in the order of the
+        blocks.
     """
     rows = []
     for block in blocks:
@@ -162,7 +160,7 @@ def draw_sites(points: pd.DataFrame, title: str = "") -> Figure:
     colours = class_colours(classes)
     pitch = 0.8 / max(len(sites), 1)
     figure = Figure(
-        figsize=(1.9 + 1.9 * len(metrics), 1.5 + 0.2 * len(classes) * (len(sites) + 1)), layout="constrained"
+        figsize=(1.9 + 1.9 * len(metrics), 1.5 + 0.16 * len(classes) * (len(sites) + 1)), layout="constrained"
     )
     axes = np.atleast_1d(figure.subplots(1, len(metrics), sharey=True))
     lowest = np.nanmin(points[["value", "low"]].to_numpy(dtype=float), initial=1.0)

@@ -1,7 +1,7 @@
 """The look of every figure: colours, line styles, one style sheet, and files that are the same for the same figure.
 
-Class colours are fixed (Okabe-Ito, told apart by colour-blind readers); each class has its own line style too, for print
-without colour.
+Class colours are fixed (Okabe-Ito, told apart by colour-blind readers); each class has its own line style too, for
+print without colour.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -27,10 +27,10 @@ CLASS_COLOURS = {
     "cap": "#56B4E9",
 }
 _OTHER_COLOURS = ("#F0E442", "#332288", "#882255", "#44AA99", "#999933")
-LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
+LINE_STYLES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 SITE_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 INK, MUTED, GRID = "#1b1f24", "#57606a", "#d8dee4"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # ships inside matplotlib: the same glyphs on every machine
     "font.size": 8.5,
     "axes.titlesize": 9.5,
@@ -83,8 +83,10 @@ def write_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure as `name.png` (150 dots per inch) and `name.svg`, with no date inside: same figure, same bytes."""
     written = []
     with style():
-        figure.draw_without_rendering()  # the layout is solved once, then kept for both files
-    figure.set_layout_engine("none")
+        layout = figure.get_layout_engine()
+        if layout is not None:  # solved once, then kept for both files: two to three times as fast
+            layout.execute(figure)
+            figure.set_layout_engine(None)
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
         path = folder / f"{name}.{kind}"
         with style(), replacing(path) as temporary:

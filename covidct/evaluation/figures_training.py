@@ -45,8 +45,8 @@ def phase_borders(history: pd.DataFrame) -> list[PhaseBorder]:
     """The changes of phase in a training history.
 
     Args:
-        history: Columns epoch, phase, optimizer, lr, one row per epoch. The learning rate shown is that of a phase's first
-            epoch.
+        history: Columns epoch, phase, optimizer, lr, one row per epoch. The learning rate shown is that of a phase's
+            first epoch.
 
     Returns:
         One border for each change, in order; empty for a single phase or a history without phases.

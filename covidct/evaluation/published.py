@@ -1,7 +1,7 @@
 """What Fu et al. 2020 published: Table 1 and Supplementary Tables 1 and 2, as frozen records.
 
-Line numbers (L330) are those of the paper's text; the class names are those of `covidct.labels.FU2020`. The paper prints
-percentages with one decimal; they are kept as printed, in percent, because rounding is part of what was published.
+Line numbers (L330) are those of the paper's text; the class names are those of `covidct.labels.FU2020`. The paper
+prints percentages with one decimal; they are kept as printed, in percent: rounding is part of what was published.
 """
 
 from __future__ import annotations

@@ -23,7 +23,9 @@ from covidct.labels import ClassScheme
 from covidct.provenance import digest_file
 
 _PRIVATE = {"user", "username", "host", "hostname", "path", "paths", "root", "cwd", "home", "folder", "argv", "command"}
-_PATH = re.compile(r"(?<![\w.:/\\])(?:file://)?(?:~|\.{1,2}|[A-Za-z]:)?[\\/](?:[^\s\\/'\"<>|]+[\\/])*([^\s\\/'\"<>|]*)")
+_PATH = re.compile(
+    r"(?<![\w.:/\\<])(?:file://)?(?:~|\.{1,2}|[A-Za-z]:)?[\\/](?:[^\s\\/'\"<>|]+[\\/])*([^\s\\/'\"<>|]*)"
+)
 
 
 def without_folders(text: str) -> str:
@@ -116,7 +118,9 @@ def read_run(run_folder: Path) -> RunRecord:
     for name in ("predictions.parquet", "metrics.json"):
         if not (folder / name).is_file():
             raise DataRefused(
-                f"the run folder has no {name}", where=str(folder), remedy=f"make it with `covidct evaluate run={folder}`"
+                f"the run folder has no {name}",
+                where=str(folder),
+                remedy=f"make it with `covidct evaluate run={folder}`",
             )
     summary = read_json(folder / "metrics.json")
     if not isinstance(summary, dict) or not {"classes", "blocks"} <= summary.keys():

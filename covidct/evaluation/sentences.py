@@ -21,8 +21,9 @@ LEVELS = {
 PAPER_FLAWS = (
     "Training and validation are split by image, not by patient (L236): slices of one patient lie on both sides, so "
     "validation figures are too good and only the external hospitals say anything about new patients.",
-    "Every slice carries its patient's label, lesion or not (Table 1 has as many slices per healthy as per ill patient).",
-    "The patient rule (L225–230) has no threshold and no tie-break; two diseases in one patient are counted as “conflict”.",
+    "Every slice carries its patient's label, lesion or not (Table 1 has as many slices per healthy patient as per "
+    "ill one).",
+    "The patient rule (L225–230) has no threshold and no tie-break; two diseases in one patient are a “conflict” here.",
     "When Adam hands over to SGD, batch size, augmentation, window, input size and patience are not in the paper: "
     "the values used here are this tool's choices.",
     "“After 50 epochs, stop without further improvement” (L261–263) has three readings; here: at least 50 epochs, then "
@@ -32,11 +33,11 @@ PAPER_FLAWS = (
 
 LIMITS = (
     "For research on methods. Nothing here has been shown to help a patient, and nothing here may guide care.",
-    "External hospitals do not prove that a model looks at disease: scanner, protocol, year and patient mix can stand for "
-    "the label. This report has no test for such shortcuts.",
+    "External hospitals do not prove that a model looks at disease: scanner, protocol, year and patient mix can stand "
+    "for the label. This report has no test for such shortcuts.",
     "PPV and NPV hold for the class mix of these data only; where the disease is rarer, PPV is lower.",
-    "Slices of one patient are not independent. Intervals count patients; slice-level values weigh patients by their number "
-    "of slices.",
+    "Slices of one patient are not independent. Intervals count patients; slice-level values weigh patients by their "
+    "number of slices.",
     "Validation data chose the checkpoint, so validation figures are optimistic even when no patient leaks.",
     "One run, one seed: differences to another run may be chance.",
     "The pictures of mistakes are pixels of scans. Text burned into them is not removed: look before you share.",
@@ -53,17 +54,26 @@ def estimate(figure: Mapping[str, Any] | None) -> str:
     if not figure or figure.get("value") is None:
         return "undefined"
     bounds = interval_text(figure)
-    return f"{percent(figure['value'])} %" + (f" (95 % interval {bounds})" if bounds != "–" else " (no interval)")
+    return f"{percent(figure['value'])}\u00a0%" + (
+        f" (95\u00a0% interval {bounds})" if bounds != "–" else " (no interval)"
+    )
+
+
+def primary_blocks(summary: Mapping[str, Any]) -> list[Block]:
+    """The test blocks to read first: patients by the paper's rule, or by mean probability where there is none."""
+    tested = [block for block in summary["blocks"] if block["split"] == "test"]
+    by_rule = [block for block in tested if block["aggregation"] == "any_slice"]
+    return by_rule or [block for block in tested if block["aggregation"] == "mean_probability"]
 
 
 def findings(record: RunRecord) -> list[str]:
     """What was found on the test sites at patient level, one sentence or two per site, pooled last."""
     scheme, sentences = record.scheme, []
-    blocks = [b for b in record.summary["blocks"] if (b["split"], b["aggregation"]) == ("test", "any_slice")]
-    for block in blocks:
+    for block in primary_blocks(record.summary):
+        rule = "the paper's rule" if block["aggregation"] == "any_slice" else "the mean probability of the slices"
         where = "Over all test sites together" if block["site"] == "(pooled)" else f"At {block['site']}"
         text = (
-            f"{where}, {_number(block['n_patients'], 'patient')} ({_number(block['n_slices'], 'slice')}): the paper's rule "
+            f"{where}, {_number(block['n_patients'], 'patient')} ({_number(block['n_slices'], 'slice')}): {rule} "
             f"gave the true class for {estimate(block['accuracy'])} of patients"
         )
         outcomes = [
@@ -76,9 +86,9 @@ def findings(record: RunRecord) -> list[str]:
             figures, name = block["per_class"][scheme.positive], display(scheme.positive)
             ill = figures["n_positive_patients"]
             text += (
-                f" Of {_number(ill, 'patient')} with {name}, {estimate(figures['sensitivity'])} were recognised; of the "
-                f"{_number(block['n_patients'] - ill, 'other')}, {estimate(figures['specificity'])} were rightly not called "
-                f"{name}."
+                f" Of {_number(ill, 'patient')} with {name}, {estimate(figures['sensitivity'])} were recognised; of "
+                f"{_number(block['n_patients'] - ill, 'other')}, {estimate(figures['specificity'])} were rightly not "
+                f"called {name}."
                 if ill
                 else f" No patient there had {name}: its sensitivity is undefined."
             )
@@ -91,8 +101,8 @@ def warnings(record: RunRecord) -> list[str]:
     found = []
     if record.leaked_patients:
         found.append(
-            f"Leak: {_number(record.leaked_patients, 'patient')} with slices in more than one partition. Validation figures "
-            "are not about new patients."
+            f"Leak: {_number(record.leaked_patients, 'patient')} with slices in more than one partition. Validation "
+            "figures are not about new patients."
         )
     if record.leaked_patients is None:
         found.append("The run has no record of its split: whether patients leak between partitions is not known.")
@@ -100,9 +110,8 @@ def warnings(record: RunRecord) -> list[str]:
         found.append("The profile (paper or rigorous) is not recorded.")
     if record.provenance.get("code", record.provenance).get("dirty"):
         found.append("The code had uncommitted changes: the commit below does not fully describe it.")
-    for block in record.summary["blocks"]:
-        if block["split"] == "test" and block["aggregation"] == "any_slice":
-            found += _block_warnings(block, record.scheme.names)
+    for block in primary_blocks(record.summary):
+        found += _block_warnings(block, record.scheme.names)
     return [*found, *(str(note) for note in record.run.get("notes") or [])]
 
 
@@ -114,7 +123,9 @@ def _block_warnings(block: Block, names: Sequence[str]) -> list[str]:
     if absent:
         found.append(f"{where}: no patient with {', '.join(absent)}; figures that need one are undefined (–).")
     if few:
-        found.append(f"{where}: fewer than {FEW_PATIENTS} patients with {', '.join(few)}. Read the intervals, not the values.")
+        found.append(
+            f"{where}: fewer than {FEW_PATIENTS} patients with {', '.join(few)}. Read the intervals, not the values."
+        )
     return found
 
 
@@ -126,7 +137,9 @@ def baseline(block: Block, positive: str | None) -> str | None:
     total, ill = block[f"n_{unit}"], block["per_class"][positive][f"n_positive_{unit}"]
     if not total:
         return None
-    return f"For scale: never calling {display(positive)} at all would have an accuracy of {percent(1 - ill / total)} %."
+    return (
+        f"For scale: never calling {display(positive)} at all would have an accuracy of {percent(1 - ill / total)} %."
+    )
 
 
 def _number(count: int, noun: str) -> str:

@@ -17,7 +17,7 @@ def display(name: str, width: int | None = None) -> str:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """A fraction in 0..1 as percent; undefined is a dash; what is not quite all or nothing is never shown as 100 or 0."""
+    """A fraction in 0..1 as percent; undefined is a dash; not quite all or nothing is never shown as 100 or 0."""
     if value is None or not math.isfinite(value):
         return "–"
     text = f"{100 * value:.{digits}f}"
@@ -32,4 +32,4 @@ def interval_text(figure: Mapping[str, Any] | None, digits: int = 1) -> str:
     """Bounds of an estimate in percent, "–" when there is no interval."""
     if not figure or figure.get("low") is None or figure.get("high") is None:
         return "–"
-    return f"{percent(figure['low'], digits)}–{percent(figure['high'], digits)}"
+    return f"{100 * figure['low']:.{digits}f}–{100 * figure['high']:.{digits}f}"

@@ -28,7 +28,7 @@ def _slices(rng: np.random.Generator, site: str, split: str, counts: tuple[int, 
             key, shift = rng.bytes(8).hex(), rng.normal(0, 1.0, len(SCHEME))
             for number in range(per_patient):
                 logits = rng.normal(0, 1.1, len(SCHEME)) + shift
-                logits[SCHEME.index(label)] += 4.2
+                logits[SCHEME.index(label)] += 3.4
                 p = np.exp(logits - logits.max())
                 p /= p.sum()
                 rows.append((rng.bytes(8).hex(), key, "s" + key[:15], site, split, number, label, *p))
@@ -41,7 +41,10 @@ def _slices(rng: np.random.Generator, site: str, split: str, counts: tuple[int, 
 def make_run(
     folder: Path, seed: int = 0, per_patient: int = 12, profile: str = "paper", missing: str = "", replicates: int = 40
 ) -> Path:
-    """Write a finished run, one of whose viral patients has no usable slice. `missing` is a class without any patient at the site "zhongshan"."""
+    """Write a finished run, one of whose viral patients has no usable slice.
+
+    `missing` is a class without any patient at the site "zhongshan".
+    """
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     mix = {site: list(counts) for site, counts in MIX.items()}
