@@ -29,7 +29,7 @@ def run(values: dict[str, Any]) -> None:
             workers=max(1, data.workers),
             progress=show,
         )
-    path = write_table(Path(data.index), table)
+    path = write_table(table, Path(data.index))
     describe(table)
     say(f"wrote {path} (digest {table.digest[:12]}); pseudonym key: {key}")
     say(f"next: covidct split data.index={data.index}")

@@ -259,7 +259,8 @@ def describe_split(split: Split) -> str:
         head += f", repeat {split.repeat}, seed {split.seed}"
     lines = [f"{head}, digest {split.digest[:12]} (patients / slices)"]
     cells = [["partition", *classes, "slices"]]
-    for part, counts in split.counts.items():
+    for part in split.members():  # training, validation, then the test sets
+        counts = split.counts[part]
         row = [counts.get(label, {"patients": 0, "slices": 0}) for label in classes]
         slices = sum(cell["slices"] for cell in row)
         cells.append([part, *(f"{cell['patients']} / {cell['slices']}" for cell in row), f"{slices}"])

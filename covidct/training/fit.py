@@ -60,10 +60,10 @@ def train(settings: TrainSettings, table: SliceTable, split: Split, say: Say) ->
     if run.has_reached("trained"):
         say(f"finished already: {run.path}")
         return run
-    _refuse_drift(run, settings)
-    if not is_first:  # the first process holds the lock for all
+    if not is_first:  # the first process checks, locks and writes for all
         _fit(settings, table, split, run, digest, say)
         return run
+    _refuse_drift(run, settings)
     with run.lock(say):
         began = time.monotonic()
         _begin(settings, table, split, run, digest)
