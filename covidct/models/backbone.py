@@ -206,6 +206,11 @@ def build_backbone(name: str, n_classes: int, *, channels: int, weights: str, dr
 
 def _random(name: str, make: dict[str, Any], channels: int, note: str) -> Backbone:
     net = timm.create_model(name, pretrained=False, **make)
+    # timm starts the last normalisation of a residual branch at zero. Where that layer is frozen (last3conv) the
+    # branch would stay silent and nothing in it could ever learn, so here it starts at one.
+    for module in net.modules():
+        if isinstance(module, _NormBase) and module.affine and not module.weight.any():
+            nn.init.ones_(module.weight)
     return Backbone(net, WeightsRecord("none", "", None, digest_state(net), note), channels=channels)
 
 
@@ -313,8 +318,8 @@ def _from_hub(name: str) -> tuple[Path, str]:
 
 def _answers(address: str) -> bool:
     """Whether a web address gives any answer soon, through the machine's proxy where one is configured."""
-    request = urllib.request.Request(address, method="HEAD")
     try:
+        request = urllib.request.Request(address, method="HEAD")
         with contextlib.closing(urllib.request.urlopen(request, timeout=PROBE_SECONDS)):
             return True
     except urllib.error.HTTPError:

@@ -48,8 +48,8 @@ class SliceClassifier(pl.LightningModule):
     Logs per epoch: train_loss, train_accuracy, val_loss (plain cross-entropy: neither smoothed nor weighted),
     val_accuracy (the most probable class; at a tie the first) and val_macro_auc (mean one-against-the-rest AUC over
     the classes that have both kinds of slices; NaN when none has). All are exact under any number of processes: slices
-    that a sampler repeats to even out the processes count once. Every process needs at least one batch of a
-    validation or test loader, which the padding samplers guarantee; `predict_slices` does without even that.
+    that a sampler repeats to even out the processes count once, and processes may have unequal shares. A process
+    without any share is refused by Lightning in validation and test; `predict_slices` does without even that.
 
     Args:
         name: timm model name.
@@ -140,6 +140,8 @@ class SliceClassifier(pl.LightningModule):
         self.allow_zero_length_dataloader_with_multiple_devices = stage == "predict"
         # what is logged without sync is computed from gathered data and equal on all processes
         warnings.filterwarnings("ignore", message=r"It is recommended to use `self\.log\(.*sync_dist=True")
+        # frozen parts are in evaluation mode by design
+        warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the start of training")
 
     def configure_optimizers(self) -> Any:
         """What the current phase of the trainer's recipe says, for the tuned parameters only."""
@@ -332,12 +334,3 @@ def load_classifier(path: Path, scheme: ClassScheme | None = None) -> SliceClass
         lines = str(error).splitlines()
         raise DataRefused(f"the checkpoint does not fit this program: {lines[0]}", where=Path(path).name) from error
     return module.eval()
-
-
-def upcoming_epoch(trainer: pl.Trainer) -> int:
-    """The epoch the next training pass belongs to, for a sampler that is built while a run is being resumed.
-
-    `trainer.current_epoch` is one too small at that moment (a checkpoint of an epoch's end is written before the epoch
-    counts as completed), and Lightning tells the sampler its epoch only after workers have begun to fetch.
-    """
-    return int(trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
