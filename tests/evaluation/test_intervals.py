@@ -92,6 +92,12 @@ def test_korn_graubard_against_its_formula_written_out():
     assert korn_graubard(right, totals) == pytest.approx(expected, abs=1e-12)
 
 
+def test_patients_more_alike_than_chance_do_not_make_slices_count_more_than_once():
+    right, totals = np.array([4, 5, 5, 6] * 10), np.full(40, 10)  # between-patient variance far below binomial
+    assert korn_graubard(right, totals) == pytest.approx(clopper_pearson(200, 400))
+    assert korn_graubard(np.full(40, 5), totals) == pytest.approx(clopper_pearson(200, 400))
+
+
 @given(st.lists(st.booleans(), min_size=10, max_size=80))
 def test_one_slice_a_patient_is_clopper_pearson(right):
     successes = np.array(right, dtype=int)
@@ -222,14 +228,21 @@ def test_patients_are_drawn_within_their_stratum_and_without_the_global_state():
 
 def test_bca_against_scipy():
     values = np.random.default_rng(8).exponential(size=40)
-    expected = stats.bootstrap(
-        (values,), np.mean, n_resamples=20_000, method="BCa", vectorized=True, rng=np.random.default_rng(1)
-    ).confidence_interval
+
+    def both(weights: np.ndarray) -> np.ndarray:
+        mean = weights @ values / weights.sum(axis=1)
+        return np.column_stack([mean, weights @ values**2 / weights.sum(axis=1) - mean**2])
+
     bootstrap = PatientBootstrap.draw(np.zeros(40, dtype=int), 20_000, np.random.default_rng(2))
-    (found,) = bootstrap.intervals([values.mean()], lambda weights: (weights @ values / weights.sum(axis=1))[:, None])
-    assert found == pytest.approx((expected.low, expected.high), abs=0.01)
-    percentile = np.quantile(bootstrap.weights @ values / 40, [0.025, 0.975])
-    assert found[1] - percentile[1] > 0.03  # the skewed sample is corrected upwards, as scipy does
+    found = bootstrap.intervals([values.mean(), values.var()], both)
+    for ends, statistic in zip(found, (np.mean, np.var), strict=True):  # the variance is biased as well as skewed
+        expected = stats.bootstrap(
+            (values,), statistic, n_resamples=20_000, method="BCa", vectorized=True, rng=np.random.default_rng(1)
+        ).confidence_interval
+        assert ends == pytest.approx((expected.low, expected.high), rel=0.02)
+    low, high = np.quantile(both(bootstrap.weights)[:, 1], [0.025, 0.975])
+    assert found[1][0] > 1.1 * low  # far from the plain percentiles
+    assert found[1][1] > 1.1 * high
 
 
 def test_several_statistics_share_the_replicates():

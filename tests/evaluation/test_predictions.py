@@ -75,6 +75,16 @@ def test_a_wrong_value_is_refused_with_its_count_and_slice_key(predictions, colu
     assert str(predictions.frame["slice_key"][4]) in str(caught.value)
 
 
+@pytest.mark.parametrize(("error", "refused"), [(5e-6, False), (5e-5, True)])
+def test_rows_sum_to_one_within_the_rounding_of_float32(predictions, error, refused):
+    nearly = changed(predictions, "p_covid19", predictions.frame["p_covid19"][4] + error)
+    if not refused:
+        verify(nearly)
+        return
+    with pytest.raises(IntegrityError, match="sum to 1"):
+        verify(nearly)
+
+
 def test_a_slice_twice_in_one_partition_is_refused_but_not_in_two(predictions):
     with pytest.raises(IntegrityError, match="more than once"):
         verify(changed(predictions, "slice_key", predictions.frame["slice_key"][3]))

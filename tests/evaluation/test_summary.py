@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from covidct.errors import IntegrityError, UsageError
-from covidct.evaluation.intervals import clopper_pearson
+from covidct.evaluation.intervals import PatientBootstrap, clopper_pearson
 from covidct.evaluation.patient import CONFLICT, NO_RESULT, patient_table
 from covidct.evaluation.predictions import Predictions
 from covidct.evaluation.summary import POOLED, self_audit, summarize
@@ -215,6 +215,43 @@ def test_the_curve_is_thin_and_holds_the_operating_point():
             assert (np.diff(curve["tpr"]) >= 0).all()
             assert curve["operating_point"]["tpr"] == figures["sensitivity"]["value"]
             assert curve["operating_point"]["fpr"] == pytest.approx(1 - figures["specificity"]["value"])
+
+
+def test_patients_are_resampled_within_site_and_class(predictions, monkeypatch):
+    drawn = []
+
+    def recorded(strata, replicates, generator):
+        found = PatientBootstrap(generator.integers(0, 3, (replicates, len(strata))) + 1.0, strata)
+        drawn.append(found)
+        return found
+
+    monkeypatch.setattr(PatientBootstrap, "draw", recorded)
+    summarize(predictions, replicates=3)
+    pooled = [found for found in drawn if len(found.strata) == 120]
+    assert pooled
+    for found in pooled:
+        sizes = pd.Series(found.strata).value_counts()
+        assert sizes.tolist() == [12] * 10  # two sites, five classes
+    by_site = [found.weights for found in drawn if len(found.strata) == 60]
+    assert len({weights.tobytes() for weights in by_site}) == 4  # val and test, north and south: each its own draws
+
+
+def test_the_smaller_group_limits_the_auc():
+    scheme = ClassScheme(("normal", "covid19"), normal="normal")
+    table = simulated(scheme=scheme, patients=40, slices=3, sites=("north",))
+    nine = table.frame[table.frame["label"] == "normal"]["patient_key"].unique()[:9]
+    few = Predictions(table.frame[(table.frame["label"] == "covid19") | table.frame["patient_key"].isin(nine)], scheme)
+    figures = block(summarize(few, replicates=10), "test", "north", "argmax")["per_class"]["covid19"]
+    assert figures["n_positive_patients"] == 40
+    assert figures["auc"]["method"] == "too few patients"
+    assert figures["sensitivity"]["method"] == "korn_graubard"
+    assert figures["specificity"]["method"] == "too few patients"
+
+
+def test_a_summary_that_fails_its_audit_is_not_handed_out(predictions, monkeypatch):
+    monkeypatch.setattr("covidct.evaluation.metrics.top1", lambda matrix: 0.99)
+    with pytest.raises(IntegrityError, match="accuracy"):
+        summarize(predictions, replicates=2)
 
 
 def test_train_is_not_summarised_and_nothing_to_summarise_is_refused(predictions):
