@@ -100,7 +100,7 @@ class Chest:
         if u > 0.5:
             lung = smooth_cut(lung, np.minimum(right, left), 4.0)
             lung = lung + np.float32(max(0.0, u - 0.93) * 90)
-        return Outline(skin, grid.outline(muscle), cavity, middle, heart, right, left, lung, wave)
+        return Outline(skin, np.maximum(grid.outline(muscle), skin + 3), cavity, middle, heart, right, left, lung, wave)
 
     def _apex(self, u: float, grid: Grid) -> Array | None:
         if u > 0.24:

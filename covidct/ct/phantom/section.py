@@ -60,6 +60,7 @@ def cut(chest: Chest, depth_mm: float, thickness_mm: float, disease: Disease | N
         part(c)
     lung = coverage(out.lung, c.edge)
     lesion = _lungs(c, lung, disease)
+    hu[body == 0] = AIR_HU  # nothing sticks out of the skin
     return Section(hu, body, lung, lesion, c.level)
 
 
