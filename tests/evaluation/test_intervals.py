@@ -245,6 +245,22 @@ def test_bca_against_scipy():
     assert found[1][1] > 1.1 * high
 
 
+def test_leaving_patients_out_by_groups_gives_nearly_the_same_interval(monkeypatch):
+    values = np.random.default_rng(8).exponential(size=90)
+    bootstrap = PatientBootstrap.draw(np.arange(90) % 2, 2000, np.random.default_rng(2))
+
+    def ends() -> tuple[float, float]:
+        (found,) = bootstrap.intervals(
+            [values.mean()], lambda weights: (weights @ values / weights.sum(axis=1))[:, None]
+        )
+        return found
+
+    singly = ends()
+    monkeypatch.setattr("covidct.evaluation.intervals.JACKKNIFE_GROUPS", 20)
+    assert ends() != singly
+    assert ends() == pytest.approx(singly, rel=0.01)
+
+
 def test_several_statistics_share_the_replicates():
     positive, scores, patient = scored(3)
     area = WeightedAUC(positive, scores, patient)
