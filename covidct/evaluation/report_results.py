@@ -162,7 +162,8 @@ def _cell(found: Mapping[str, Any] | None) -> dict[str, str]:
 
 def glance(record: RunRecord) -> dict[str, Any]:
     """The few numbers to see first: each test site at patient level."""
-    positive, rows = record.scheme.positive, []
+    positive = record.scheme.positive
+    rows: list[dict[str, Any]] = []
     blocks = sentences.primary_blocks(record.summary)
     for block in blocks:
         figures = block["per_class"][positive] if positive else {}
@@ -175,7 +176,9 @@ def glance(record: RunRecord) -> dict[str, Any]:
     heads = ["True class found", "Mean AUC"]
     heads += [f"{name}: {metric}" for metric in ("AUC", "sensitivity", "specificity")] if positive else []
     rule = sentences.LEVELS["patient", blocks[0]["aggregation"]] if blocks else ""
-    return {"rows": rows, "heads": heads, "rule": rule, "positive": name}
+    shown = {cell["mark"] for row in rows for cell in row["cells"]}
+    marks = "; ".join(f"{mark}: {words}" for mark, words in METHODS.values() if mark and mark in shown)
+    return {"rows": rows, "heads": heads, "rule": rule, "positive": name, "marks": marks}
 
 
 def picture(record: RunRecord, name: str, alt: str) -> dict[str, str] | None:

@@ -110,6 +110,8 @@ def warnings(record: RunRecord) -> list[str]:
         found.append("The profile (paper or rigorous) is not recorded.")
     if record.provenance.get("code", record.provenance).get("dirty"):
         found.append("The code had uncommitted changes: the commit below does not fully describe it.")
+    if record.run.get("drift"):
+        found.append("The run was begun with another version of the code and resumed with this one.")
     for block in primary_blocks(record.summary):
         found += _block_warnings(block, record.scheme.names)
     return [*found, *(str(note) for note in record.run.get("notes") or [])]

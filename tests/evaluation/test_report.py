@@ -100,7 +100,7 @@ def _tables(page, section, site):
 def test_every_number_of_every_block_stands_in_its_row(paper):
     folder, _, page = paper
     order = [("patient", "any_slice"), ("patient", "mean_probability"), ("slice", "argmax")]
-    sections = {"test": "Test on external sites", "val": "Validation"}
+    sections = {"test": "Test", "val": "Validation"}
     blocks = read_json(folder / "metrics.json")["blocks"]
     assert len(blocks) == 12
     for block in blocks:
@@ -122,7 +122,7 @@ def test_sites_come_before_the_pool(paper):
 
 
 def test_undefined_is_a_dash_and_never_a_number(paper):
-    row = _tables(paper[2], "Test on external sites", "zhongshan")[0]["rows"][2]
+    row = _tables(paper[2], "Test", "zhongshan")[0]["rows"][2]
     assert row[0] == ["COVID-19"]
     assert row[2][0] == row[4][0] == "–"  # AUC and sensitivity without a case
     assert row[5][0] not in ("–", "0.0")  # specificity exists
@@ -133,16 +133,17 @@ def test_undefined_is_a_dash_and_never_a_number(paper):
 def test_published_values_stand_beside_pooled_slices_only(paper):
     _, _, page = paper
     for section, site, rows in (
-        ("Test on external sites", "All sites pooled", published.TEST),
+        ("Test", "All sites pooled", published.TEST),
         ("Validation", "jinyintan", published.VALIDATION),
     ):
         tables = _tables(page, section, site)
         for printed, row in zip(rows, tables[2]["rows"][1:], strict=True):
             shown = [cell[-1] for cell in row[3:]]
             assert shown == [f"{getattr(printed, metric):.1f}" for metric in published.METRICS]
-    pooled = _tables(page, "Test on external sites", "All sites pooled")
+    pooled = _tables(page, "Test", "All sites pooled")
     assert pooled[2]["rows"][2][2][-1] == "99.0"  # the one AUC of the paper
-    assert all(len(cell) <= 3 for row in pooled[0]["rows"][1:] for cell in row)  # value, mark, interval: no fourth line
+    spans = [attributes for tag, attributes in page.tags if attributes.get("class") == "pub"]
+    assert len(spans) == 25 + 25 + 1  # not at patient level, not at single sites
     assert ["†" in "".join(row[0]) for row in pooled[2]["rows"][1:]] == [True, True, True, False, False]
 
 
@@ -275,6 +276,21 @@ def test_config_speaks_where_run_json_is_silent(copy):
     assert "AdamW 3e-4" in page.words
     assert "tf_efficientnet_lite0" in page.words
     assert "alice" not in page.words
+
+
+def test_a_run_that_is_only_trained_has_no_test(copy):
+    summary = read_json(copy / "metrics.json")
+    summary["blocks"] = [block for block in summary["blocks"] if block["split"] == "val"]
+    write_json(copy / "metrics.json", summary)
+    page = _again(copy)
+    assert "there is nothing to say about new patients" in page.words
+    assert "No test partition was evaluated." in page.words
+    assert _tables(page, "Validation", "jinyintan")
+
+
+def test_resumed_with_other_code_is_said(copy):
+    write_json(copy / "run.json", read_json(copy / "run.json") | {"drift": [{"version": "0.0.9", "commit": None}]})
+    assert "begun with another version of the code" in _again(copy).words
 
 
 def test_random_start_is_loud(copy):
