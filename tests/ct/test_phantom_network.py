@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import itertools
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from pydicom import config
 
 from covidct.ct.phantom import DEFAULT_SCANNERS, PhantomSpec, write_network
 from covidct.ct.phantom.network import _Job, _sample
-from covidct.errors import DataRefused, IntegrityError, UsageError
+from covidct.errors import DataRefused, ResourceError, UsageError
 from covidct.files import read_json, write_json
 from covidct.labels import FU2020
 
@@ -271,5 +273,18 @@ def test_patient_without_room_for_a_lesion_is_refused_not_written_healthy(tmp_pa
         lesion_slice_fraction=0.05,
         difficulty=1.0,
     )
-    with pytest.raises(IntegrityError, match="no visible lesion"):
+    with pytest.raises(UsageError, match="no visible lesion"):
         write_network(tmp_path / "net", spec)
+
+
+def test_dead_worker_is_reported_not_waited_for(tmp_path: Path) -> None:
+    script = (
+        "from pathlib import Path; from covidct.ct.phantom import PhantomSpec, write_network\n"
+        "spec = PhantomSpec(patients=1, slices_per_patient=1, size=64)\n"
+        f"write_network(Path({str(tmp_path / 'net')!r}), spec, workers=2)"
+    )
+    # a script on standard input cannot be imported by a spawned process
+    done = subprocess.run([sys.executable], input=script, text=True, capture_output=True, timeout=120, check=False)
+    assert done.returncode != 0
+    assert "ResourceError" in done.stderr
+    assert ResourceError.exit_code == 5

@@ -17,6 +17,8 @@ from __future__ import annotations
 import csv
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -27,12 +29,12 @@ import numpy as np
 from covidct.ct.phantom.dicom import SeriesFacts, SeriesWriter
 from covidct.ct.phantom.patient import Patient
 from covidct.ct.phantom.scanner import DEFAULT_SCANNERS, Scanner
-from covidct.errors import DataRefused, IntegrityError, UsageError
+from covidct.errors import DataRefused, ResourceError, UsageError
 from covidct.files import read_json, replacing, write_json
 from covidct.labels import FU2020
 from covidct.provenance import digest_json
 
-GENERATION = 1
+GENERATION = 2
 """Raised whenever the same specification gives other pixels."""
 
 RECORD = "phantom.json"
@@ -174,7 +176,8 @@ def write_network(
 
     Raises:
         DataRefused: The folder holds something else.
-        UsageError: `workers` is below one.
+        ResourceError: A worker process died.
+        UsageError: `workers` is below one, or no lesion fits into so few slices.
     """
     root = Path(root)
     if workers < 1:
@@ -234,8 +237,15 @@ def _run(jobs: list[_Job], workers: int) -> Iterator[list[tuple[str, int]]]:
         yield from map(_write_patient, jobs)
         return
     # spawn: a forked copy of a process that runs threads (torch, progress bars) may hang
-    with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs))) as pool:
-        yield from pool.imap(_write_patient, jobs)
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+            yield from pool.map(_write_patient, jobs)
+    except BrokenProcessPool:
+        raise ResourceError(
+            "a worker process of the phantom died or could not start",
+            remedy='use workers=1; a script that asks for more needs `if __name__ == "__main__":`',
+        ) from None
 
 
 def _sample(job: _Job) -> tuple[Patient, list[Any]]:
@@ -251,7 +261,7 @@ def _sample(job: _Job) -> tuple[Patient, list[Any]]:
         slices = [patient.slice(n) for n in range(spec.slices_per_patient)]
         if job.label == "normal" or any(s.lesion.sum() >= max(smallest, 2) for s in slices):
             return patient, slices
-    raise IntegrityError(
+    raise UsageError(
         f"no visible lesion of {job.label} in {spec.slices_per_patient} slices after 12 tries",
         remedy="use more slices per patient, a larger lesion_slice_fraction or less difficulty",
     )

@@ -120,13 +120,16 @@ def abdomen(c: Canvas) -> None:
         k = np.sqrt(np.clip((u - top + 0.01) / 0.10, 0, 1))
         if k > 0.1:
             # spleen behind and beside, stomach in front and towards the middle, fat between them
-            parting = (0.62 * (x - 62 * b.width) + 0.78 * (y - 14 * b.depth)) + 2.5 * medium
+            turn = 0.9 + 0.16 * c.chest.tilt[1]
+            dx, dy = x - 60 * b.width, y - (12 + 6 * c.chest.tilt[3]) * b.depth
+            along = np.cos(turn) * dy - np.sin(turn) * dx
+            parting = np.cos(turn) * dx + np.sin(turn) * dy + 2.5 * medium + 0.006 * along * along - 4
             rim = 3.2 + 5 * (1 - k)
             spleen = -smooth_union(-(left + rim), parting - 4, 8.0)
             paint(hu, coverage(spleen, edge) * inside, SPLEEN_HU + 2 * medium)
             stomach = -smooth_union(-(left + rim + 1.5 + 1.5 * np.abs(medium)), -parting - 5, 14.0)
             paint(hu, coverage(stomach, edge) * inside, 42.0)
-            level = -34 * b.depth + 10 * c.chest.tilt[2]
+            level = (-40 + 16 * c.chest.tilt[2]) * b.depth  # gas rises to the front, more or less of it
             paint(hu, coverage(stomach + 4, edge) * inside, 22 + 16 * fine)
             gas = np.maximum(stomach + 4, y - level)
             paint(hu, coverage(gas, edge) * inside, -930.0)
