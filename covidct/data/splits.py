@@ -6,8 +6,7 @@ split 3:1 is one of images) and counts the patients that this puts on both sides
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -15,6 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 import pandas as pd
 
+from covidct.data.draws import by_image, by_patient
+from covidct.data.leaks import (
+    number,
+    patients_in_several,
+    refuse_absent_classes,
+    refuse_mixed_patients,
+    refuse_shared_pixels,
+    refuse_straddling_patients,
+    some,
+)
 from covidct.errors import DataRefused, IntegrityError, UsageError
 from covidct.files import read_json, write_json
 from covidct.provenance import digest_json
@@ -189,16 +198,16 @@ def make_split(
         train, val, official = _official(inside)
         tests |= official
     elif kind == "paper_image_level":
-        train, val = _by_image(inside, train_fraction, order)
+        train, val = by_image(inside, train_fraction, order)
     else:
-        _refuse_mixed_patients(slices)
-        _refuse_straddling_patients({"training and validation": inside, **tests})
-        _refuse_shared_pixels(inside, {"train/val": inside, **tests}, within=True)
-        train, val = _by_patient(inside, train_fraction, order)
+        refuse_mixed_patients(slices)
+        refuse_straddling_patients({"training and validation": inside, **tests})
+        refuse_shared_pixels(inside, {"train/val": inside, **tests}, within=True)
+        train, val = by_patient(inside, train_fraction, order)
 
     key = "slice_key" if kind == "paper_image_level" else "patient_key"
     parts = {"train": train, "val": val, **{f"test/{name}": rows for name, rows in tests.items()}}
-    _refuse_absent_classes(parts, sorted(slices["label"].unique()), patients=kind != "paper_image_level")
+    refuse_absent_classes(parts, sorted(slices["label"].unique()), patients=kind != "paper_image_level")
     split = Split(
         name=kind,  # type: ignore[arg-type]  # checked against KINDS above
         repeat=int(repeat),
@@ -208,7 +217,7 @@ def make_split(
         train=_keys(train[key]),
         val=_keys(val[key]),
         tests={name: _keys(rows[key]) for name, rows in tests.items()},
-        leaked_patients=len(_patients_in_several(parts)),
+        leaked_patients=len(patients_in_several(parts)),
         counts=_counts(parts),
     )
     verify_split(split, table)
@@ -237,17 +246,17 @@ def verify_split(split: Split, table: SliceTable) -> None:
             owners.setdefault(name, []).append(part)
     if twice := {name: parts for name, parts in owners.items() if len(parts) > 1}:
         shown = ", ".join(f"{name} in {' and '.join(parts)}" for name, parts in sorted(twice.items())[:5])
-        raise IntegrityError(f"{_number(len(twice), split.unit)} in two places: {shown}", remedy=again)
+        raise IntegrityError(f"{number(len(twice), split.unit)} in two places: {shown}", remedy=again)
     frame = table.accepted
     slices = frame[_labelled(frame)]
     present = set(slices["slice_key" if split.unit == "image" else "patient_key"])
     for wrong, said in ((owners.keys() - present, "not in the index"), (present - owners.keys(), "not in the split")):
         if wrong:
-            raise IntegrityError(f"{_number(len(wrong), split.unit)} {said}: {_some(wrong)}", remedy=again)
+            raise IntegrityError(f"{number(len(wrong), split.unit)} {said}: {some(wrong)}", remedy=again)
     parts = {part: frame.iloc[rows] for part, rows in _rows(split, frame).items()}
     if split.unit == "patient":
-        _refuse_shared_pixels(slices, parts, within=False)
-    if _counts(parts) != split.counts or len(_patients_in_several(parts)) != split.leaked_patients:
+        refuse_shared_pixels(slices, parts, within=False)
+    if _counts(parts) != split.counts or len(patients_in_several(parts)) != split.leaked_patients:
         raise IntegrityError("the counts in the split do not match the index", remedy=again)
 
 
@@ -271,38 +280,10 @@ def describe_split(split: Split) -> str:
     ]
     if split.leaked_patients:
         lines.append(
-            f"!! LEAK: {_number(split.leaked_patients, 'patient')} lie on both sides of this split. Validation figures "
+            f"!! LEAK: {number(split.leaked_patients, 'patient')} lie on both sides of this split. Validation figures "
             "of this split are too good; it exists to show what the paper did, use split=patient for your own work."
         )
     return "\n".join(lines)
-
-
-def _by_patient(slices: pd.DataFrame, fraction: float, order: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Whole patients, the share `fraction` of each class to training, spread in proportion over its sites."""
-    patients = slices.groupby("patient_key").agg(label=("label", "first"), site=("site", "first"))
-    strata = {
-        label: {site: _shuffled(rows.index, order) for site, rows in group.groupby("site")}
-        for label, group in patients.groupby("label")
-    }
-    sizes = {label: sum(map(len, sites.values())) for label, sites in strata.items()}
-    # two sides need two patients; a smaller class is refused below, by name and with its counts
-    bounds = {label: (min(1, n), max(min(1, n), n - 1)) for label, n in sizes.items()}
-    quota = _apportion(sizes, fraction, bounds, order)
-    train: set[str] = set()
-    for label, sites in strata.items():
-        here = {site: len(keys) for site, keys in sites.items()}
-        wanted = _apportion(here, quota[label] / sizes[label], {s: (0, n) for s, n in here.items()}, order)
-        for site, keys in sites.items():
-            train.update(keys[: wanted[site]])
-    chosen = slices["patient_key"].isin(train)
-    return slices[chosen], slices[~chosen]
-
-
-def _by_image(slices: pd.DataFrame, fraction: float, order: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Slices at random, whoever they belong to; not stratified, for the paper does not say so."""
-    keys = _shuffled(slices["slice_key"], order)
-    chosen = slices["slice_key"].isin(keys[: round(fraction * len(keys))])
-    return slices[chosen], slices[~chosen]
 
 
 def _official(slices: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, pd.DataFrame]]:
@@ -319,38 +300,8 @@ def _official(slices: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, dict[st
     for name, rows in (("train", train), ("val", val)):
         if rows.empty:
             raise DataRefused(f"the official split has no {name} slices", remedy="use split=patient")
-    _refuse_straddling_patients({"train": train, "val": val, **{f"test/{k}": v for k, v in tests.items()}})
+    refuse_straddling_patients({"train": train, "val": val, **{f"test/{k}": v for k, v in tests.items()}})
     return train, val, tests
-
-
-def _apportion(
-    sizes: Mapping[str, int], fraction: float, bounds: Mapping[str, tuple[int, int]], order: str
-) -> dict[str, int]:
-    """`fraction * size` rounded up or down so that the sum is the rounded sum (largest remainders), inside bounds.
-
-    Rounding each stratum by itself would drift: a hundred strata of two patients would give all of them to training.
-    Equal remainders are ordered by hash, so that over the repeats no stratum is favoured by its name.
-    """
-    exact = {name: size * fraction for name, size in sizes.items()}
-    given = {name: min(max(int(exact[name]), bounds[name][0]), bounds[name][1]) for name in sizes}
-    total = int(sum(exact.values()) + 0.5 + 1e-9)
-    names = _shuffled(sizes, order)
-    while (missing := total - sum(given.values())) != 0:
-        step = 1 if missing > 0 else -1
-        free = [
-            n
-            for n in names
-            if bounds[n][0] <= given[n] + step <= bounds[n][1] and abs(given[n] + step - exact[n]) < 1 - 1e-9
-        ]
-        if not free:
-            break  # bounds, and the share of each stratum, win over the total
-        given[max(free, key=lambda n: round(step * (exact[n] - given[n]), 9))] += step
-    return given
-
-
-def _shuffled(keys: Iterable[str], order: str) -> list[str]:
-    """Distinct keys in a random order that only `order` and the keys decide."""
-    return sorted(set(keys), key=lambda key: hashlib.sha256(f"{order}/{key}".encode()).digest())
 
 
 def _labelled(frame: pd.DataFrame) -> pd.Series:
@@ -378,65 +329,3 @@ def _counts(parts: Mapping[str, pd.DataFrame]) -> Counts:
 
 def _keys(column: pd.Series) -> tuple[str, ...]:
     return tuple(sorted(str(key) for key in column.unique()))
-
-
-def _patients_in_several(parts: Mapping[str, pd.DataFrame]) -> list[str]:
-    """Patients with slices in more than one of the parts, sorted."""
-    seen = pd.concat([pd.Series(rows["patient_key"].unique(), dtype=object) for rows in parts.values()])
-    return sorted(seen[seen.duplicated()].unique())
-
-
-def _refuse_absent_classes(parts: Mapping[str, pd.DataFrame], classes: Sequence[str], *, patients: bool) -> None:
-    column, unit = ("patient_key", "patient") if patients else ("slice_key", "slice")
-    short = []
-    for label in classes:
-        have = {part: rows.loc[rows["label"] == label, column].nunique() for part, rows in parts.items()}
-        if not have["train"] or not have["val"]:
-            short.append(f"{label!r} has " + ", ".join(f"{_number(n, unit)} in {part}" for part, n in have.items()))
-    if short:
-        raise DataRefused(
-            "every class needs training and validation data: " + "; ".join(short),
-            remedy=f"add {unit}s of that class at the training sites, or leave the class out of the labels",
-        )
-
-
-def _refuse_mixed_patients(slices: pd.DataFrame) -> None:
-    labels = slices.groupby("patient_key")["label"].nunique()
-    if mixed := sorted(labels.index[labels > 1]):
-        raise DataRefused(
-            f"{_number(len(mixed), 'patient')} with slices of two classes: {_some(mixed)}",
-            remedy="give each patient one class, or exclude the patient as the paper does (L208-211)",
-        )
-
-
-def _refuse_straddling_patients(parts: Mapping[str, pd.DataFrame]) -> None:
-    if both := _patients_in_several(parts):
-        raise DataRefused(
-            f"{_number(len(both), 'patient')} in more than one of {', '.join(parts)}: {_some(both)}",
-            remedy="decide where they belong; if two people share a number, index with patient keys of site and id",
-        )
-
-
-def _refuse_shared_pixels(slices: pd.DataFrame, parts: Mapping[str, pd.DataFrame], *, within: bool) -> None:
-    """Refuse a picture that lies in two parts, or (`within`) in two patients among `slices`, who may yet be parted."""
-    spread = pd.concat([rows[["pixel_hash", "patient_key"]].assign(part=part) for part, rows in parts.items()])
-    seen = spread.groupby("pixel_hash")["part"].nunique()
-    shared = set(seen.index[seen > 1])
-    if within:
-        people = slices.groupby("pixel_hash")["patient_key"].nunique()
-        shared |= set(people.index[people > 1])
-    if shared:
-        patients = sorted(spread.loc[spread["pixel_hash"].isin(shared), "patient_key"].unique())
-        raise IntegrityError(
-            f"{_number(len(shared), 'picture')} with the same pixels under different patients: {_some(patients)}",
-            remedy="a scan exported twice? keep one of them, then index and split again",
-        )
-
-
-def _number(count: int, unit: str) -> str:
-    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
-
-
-def _some(keys: Iterable[str], most: int = 5) -> str:
-    names = sorted(keys)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

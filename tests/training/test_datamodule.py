@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import random
 import warnings
 
@@ -112,6 +113,9 @@ def test_half_written_cache_entries_are_not_used():
     np.testing.assert_array_equal(cache.get(1), picture)
     cache._pictures[1, 0, 0, 0] = 99
     assert cache.get(1) is None
+    spawned = pickle.loads(pickle.dumps(cache))  # what a worker gets that was not forked
+    spawned.put(0, picture)
+    assert cache.get(0) is None
     with pytest.raises(ResourceError, match="cache=none"):
         BaseCache(10**9, (3, 512, 512))
 

@@ -1,0 +1,86 @@
+"""What makes a split unsound: somebody or something on two sides, or a class on one side only.
+
+Each check names patients by their pseudonyms and says what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+
+from covidct.errors import DataRefused, IntegrityError
+
+Parts = Mapping[str, pd.DataFrame]
+"""Partition name -> its rows of the slice table."""
+
+
+def patients_in_several(parts: Parts) -> list[str]:
+    """Patients with slices in more than one of the parts, sorted."""
+    seen = pd.concat([pd.Series(rows["patient_key"].unique(), dtype=object) for rows in parts.values()])
+    return sorted(seen[seen.duplicated()].unique())
+
+
+def refuse_absent_classes(parts: Parts, classes: Sequence[str], *, patients: bool) -> None:
+    """Refuse a class without training or without validation data (faults 11, 12); counts patients or slices."""
+    column, unit = ("patient_key", "patient") if patients else ("slice_key", "slice")
+    short = []
+    for label in classes:
+        have = {part: rows.loc[rows["label"] == label, column].nunique() for part, rows in parts.items()}
+        if not have["train"] or not have["val"]:
+            short.append(f"{label!r} has " + ", ".join(f"{number(n, unit)} in {part}" for part, n in have.items()))
+    if short:
+        raise DataRefused(
+            "every class needs training and validation data: " + "; ".join(short),
+            remedy=f"add {unit}s of that class at the training sites, or leave the class out of the labels",
+        )
+
+
+def refuse_mixed_patients(slices: pd.DataFrame) -> None:
+    """Refuse a patient with slices of two classes; the paper leaves such patients out (L208-211)."""
+    labels = slices.groupby("patient_key")["label"].nunique()
+    if mixed := sorted(labels.index[labels > 1]):
+        raise DataRefused(
+            f"{number(len(mixed), 'patient')} with slices of two classes: {some(mixed)}",
+            remedy="give each patient one class, or exclude the patient as the paper does (L208-211)",
+        )
+
+
+def refuse_straddling_patients(parts: Parts) -> None:
+    """Refuse a patient who lies in two parts (fault 18)."""
+    if both := patients_in_several(parts):
+        raise DataRefused(
+            f"{number(len(both), 'patient')} in more than one of {', '.join(parts)}: {some(both)}",
+            remedy="decide where they belong; if two people share a number, index with patient keys of site and id",
+        )
+
+
+def refuse_shared_pixels(slices: pd.DataFrame, parts: Parts, *, within: bool) -> None:
+    """Refuse a picture that lies in two parts (fault 15).
+
+    With `within`, also one that two patients among `slices` share: they could be parted by another draw, and a cohort
+    should not be accepted for one repeat and refused for the next.
+    """
+    spread = pd.concat([rows[["pixel_hash", "patient_key"]].assign(part=part) for part, rows in parts.items()])
+    seen = spread.groupby("pixel_hash")["part"].nunique()
+    shared = set(seen.index[seen > 1])
+    if within:
+        people = slices.groupby("pixel_hash")["patient_key"].nunique()
+        shared |= set(people.index[people > 1])
+    if shared:
+        patients = sorted(spread.loc[spread["pixel_hash"].isin(shared), "patient_key"].unique())
+        raise IntegrityError(
+            f"{number(len(shared), 'picture')} with the same pixels under different patients: {some(patients)}",
+            remedy="a scan exported twice? keep one of them, then index and split again",
+        )
+
+
+def number(count: int, unit: str) -> str:
+    """A count with its unit, in the singular or plural."""
+    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+
+
+def some(keys: Iterable[str], most: int = 5) -> str:
+    """The first few keys, and how many more there are."""
+    names = sorted(keys)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
