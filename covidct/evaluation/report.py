@@ -13,7 +13,6 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-import covidct
 from covidct.evaluation import published, sentences
 from covidct.evaluation.figures import phase_borders, phase_name, save_figures
 from covidct.evaluation.record import RunRecord, flattened, read_run
@@ -59,7 +58,6 @@ def view(record: RunRecord) -> dict[str, Any]:
     """Everything the template shows, as plain values ready to print."""
     sections = {split: site_results(record, split) for split in ("test", "val")}
     return {
-        "version": covidct.__version__,
         "title": record.get("name") or record.get("experiment") or "run",
         "identity": record.predictions.get("run") or record.run.get("run"),
         "profile": record.profile,
@@ -111,7 +109,7 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         share = f"{trained:,}"
     windows = record.get("model", "windows") or record.get("data", "windows")
     size = record.get("model", "input") or record.get("data", "size")
-    source = weights.get("source") if isinstance(weights, Mapping) else weights
+    source = " · ".join(str(weights[key]) for key in ("source", "name", "note") if weights.get(key))
     unit = {"patient": "whole patients", "image": "single images (patients may leak)"}.get(split.get("unit", ""))
     leaked = record.leaked_patients
     rows = {
