@@ -92,7 +92,9 @@ def verify_checkpoint(path: Path) -> None:
             if stream.read(4) == b"PK\x03\x04" and _MARK not in tail:
                 raise IntegrityError("the checkpoint is torn, or was not written by this program", where=path.name)
             raise DataRefused("not a checkpoint of this program", where=path.name)
-        if _digest(stream, size - _COMMENT) != written[len(_MARK) :].decode("ascii", "replace"):
+        length = tail[-_COMMENT - 2 : -_COMMENT]
+        digest = _digest(stream, size - _COMMENT).encode()
+        if length != struct.pack("<H", _COMMENT) or digest != written[len(_MARK) :]:
             raise IntegrityError("the checkpoint was damaged or changed after it was written", where=path.name)
 
 

@@ -115,8 +115,8 @@ class SliceClassifier(pl.LightningModule):
         given = None if class_weights is None else torch.tensor(list(class_weights), dtype=torch.float32)
         self.register_buffer("class_weights", given, persistent=False)
         # not self.log(sync_dist=True): its weights are whole numbers, and uneven processes average wrongly
-        self.train_loss = MeanMetric(nan_strategy="disable")
-        self.train_accuracy = MeanMetric(nan_strategy="disable")
+        self.train_loss = MeanMetric(nan_strategy="error")  # "disable" also drops the weights (torchmetrics 1.9)
+        self.train_accuracy = MeanMetric(nan_strategy="error")
         self.predictions: SlicePredictions | None = None
         self._shard: list[dict[str, np.ndarray]] = []
 
@@ -159,14 +159,14 @@ class SliceClassifier(pl.LightningModule):
         loss = F.cross_entropy(logits, label, weight=self.class_weights, label_smoothing=self.label_smoothing)
         finite = bool(torch.isfinite(loss))
         if not self.trainer.strategy.reduce_boolean_decision(finite, all=True):
-            self._refuse(batch, batch_idx, loss if not finite else None)
+            self._refuse(batch, batch_idx, None if finite else float(loss.detach()))
         self.train_loss.update(loss.detach(), weight=len(label))
         self.train_accuracy.update((logits.argmax(1) == label).float().mean(), weight=len(label))
         self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(label))
         self.log("train_accuracy", self.train_accuracy, on_step=False, on_epoch=True, batch_size=len(label))
         return loss
 
-    def _refuse(self, batch: Batch, batch_idx: int, loss: Tensor | None) -> None:
+    def _refuse(self, batch: Batch, batch_idx: int, loss: float | None) -> None:
         when = f"epoch {self.current_epoch}, step {batch_idx}"
         if loss is None:
             raise DataRefused("the training loss of another process is not finite", where=when)
@@ -175,7 +175,7 @@ class SliceClassifier(pl.LightningModule):
         norm = float(torch.stack([p.detach().norm() for p in self.parameters() if p.requires_grad]).norm())
         rows = batch["row"][bad] if bad.any() else batch["row"]
         raise DataRefused(
-            f"the training loss is {float(loss)}: "
+            f"the training loss is {loss}: "
             + (f"{int(bad.sum())} image(s) hold NaN or infinity" if bad.any() else "the images are finite")
             + f", norm of the tuned weights {norm:.4g}",
             where=f"{when}, rows {rows.tolist()} of the slice table",
