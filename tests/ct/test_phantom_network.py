@@ -28,7 +28,9 @@ SPEC = PhantomSpec(seed=3, patients=1, slices_per_patient=6, size=80, difficulty
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("phantom") / "net"
     seen: list[tuple[int, int]] = []
-    summary = write_network(root, SPEC, progress=lambda done, total: seen.append((done, total)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # pydicom checks values when they are set and written
+        summary = write_network(root, SPEC, progress=lambda done, total: seen.append((done, total)))
     assert summary.written
     assert summary.slices == SPEC.slices == 3 * 5 * 6
     assert seen[-1] == (90, 90)
