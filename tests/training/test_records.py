@@ -63,6 +63,13 @@ def test_the_table_is_what_the_network_did(tmp_path: Path) -> None:
     assert float(last["val_accuracy"]) == pytest.approx((logits.argmax(1) == labels).mean(), rel=1e-6)
 
 
+def test_an_epoch_without_validation_does_not_repeat_the_last_one(tmp_path: Path) -> None:
+    tracked_fit.fit(tmp_path, [], epochs=4, validate_every=2)
+    rows = read_epochs(tmp_path / "metrics.csv")
+    assert [row["val_loss"] != "" for row in rows] == [False, True, False, True]
+    assert all(row["train_loss"] for row in rows)
+
+
 def test_pandas_reads_undefined_as_missing(tmp_path: Path) -> None:
     import pandas as pd
 

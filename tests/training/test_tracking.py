@@ -254,8 +254,9 @@ def test_online_the_same_numbers_arrive_and_no_name_leaves(tmp_path: Path) -> No
 TRACK = """
 import sys, time
 from pathlib import Path
-import covidct
+from covidct.training import tracking
 from covidct.training.tracking import build_loggers, close_loggers
+tracking.FINISH_SECONDS = 2.0
 folder, began = Path(sys.argv[1]), time.monotonic()
 (tracker,) = loggers = build_loggers("wandb", folder, run_id="toy-0", name="toy", project="p", group=None,
                                      job_type="train", tags=[], config={})
@@ -295,9 +296,7 @@ def test_a_key_and_a_server_that_never_answers_is_offline_within_15_seconds(tmp_
 @pytest.mark.slow
 def test_a_server_that_stops_answering_does_not_hold_up_the_end(tmp_path: Path, home: Path) -> None:
     with serving() as server:
-        environment = clean_environment(
-            home, WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url, WANDB_FINISH_TIMEOUT="2", STOP=str(tmp_path / "stop")
-        )
+        environment = clean_environment(home, WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url, STOP=str(tmp_path / "stop"))
         after = "import os; Path(os.environ['STOP']).touch(); time.sleep(0.5)"
         process = subprocess.Popen(track(tmp_path / "run", after), env=environment, stdout=subprocess.PIPE, text=True)
         while not (tmp_path / "stop").exists() and process.poll() is None:

@@ -112,12 +112,14 @@ def fit(
     epochs: int = 3,
     callbacks: list[pl.Callback] | None = None,
     resume: bool = False,
+    validate_every: int = 1,
 ) -> pl.Trainer:
     """Train in `folder` as `covidct train` does: table, last checkpoint at the end of each epoch, loggers."""
     checkpoint = ModelCheckpoint(folder / "checkpoints", save_last=True, save_on_train_epoch_end=True)
     table = EpochTable(folder / "metrics.csv", phase_of=lambda trainer: int(trainer.current_epoch >= 2))
     trainer = pl.Trainer(
         accelerator="cpu", devices=1, max_epochs=epochs, logger=loggers, num_sanity_val_steps=1,
+        check_val_every_n_epoch=validate_every,
         callbacks=[table, checkpoint, *(callbacks or [])], enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     last = folder / "checkpoints" / "last.ckpt"
