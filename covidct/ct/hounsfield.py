@@ -136,7 +136,8 @@ def _refuse_image_type(dataset: Dataset) -> None:
     values = [value] if isinstance(value, str) else list(value or [])
     values = [str(item).strip().upper() for item in values]
     for item in values:
-        for word in item.replace("_", " ").split():
+        words = item.replace("_", " ").split()
+        for word in [*words, "".join(words)]:  # "CSA MPR", "MIN IP"
             if word in _NOT_A_SLICE:
                 raise DataRefused(f"image type says {_NOT_A_SLICE[word]}")
     if len(values) > 1 and values[1] == "SECONDARY":

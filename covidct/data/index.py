@@ -187,8 +187,7 @@ def _place(
         assert claim is not None  # an entry without a reason has one
         if len(series) == 1 and series[0].evenly_spaced and not refused and key not in spoiled:
             by_place = layout.slice_labels(claim.patient_id, series[0])
-        elif any(layout.slice_labels(claim.patient_id, one) for one in series):
-            withheld += 1
+        withheld += by_place is None and claim.patient_id in layout.labels_by_place
         for one in series:
             rows += _series_rows(one, members, by_place, pseudonyms)
     rows += [

@@ -105,7 +105,9 @@ def _read_chunks(
     """Read chunks until all are read or the pool breaks."""
     with _pool(workers) as pool:
         try:
-            futures: list[Future[list[Record]]] = [pool.submit(_read_chunk, root, chunk, kinds) for chunk in chunks]
+            futures: list[Future[list[Record]]] = [
+                pool.submit(_read_chunk, root, chunk, kinds, _SECONDS) for chunk in chunks
+            ]
             for future in as_completed(futures):
                 done(future.result())
         except BrokenProcessPool:
@@ -131,9 +133,10 @@ def _can_start() -> bool:
             return False
 
 
-def _read_chunk(root: Path, paths: tuple[str, ...], kinds: tuple[str, ...]) -> list[Record]:
+def _read_chunk(root: Path, paths: tuple[str, ...], kinds: tuple[str, ...], seconds: float) -> list[Record]:
+    """Read files in a worker process, which ends itself when it takes too long."""
     with Path(os.devnull).open("w") as silence:
-        faulthandler.dump_traceback_later(_SECONDS, exit=True, file=silence)
+        faulthandler.dump_traceback_later(seconds, exit=True, file=silence)
         try:
             return [ingest(root, path, kinds) for path in paths]
         finally:

@@ -17,6 +17,8 @@ Two things the data set does not say, decided from the pictures of the two sampl
   at 79 where the array's last row is 78. For cap002 (line 55, "Label Index" 56) row 55 marks slices 89..118, where
   bilateral subpleural consolidation is seen; row 56 (15 slices) marks clear slices at the carina and leaves most of
   the consolidation out. For COVID-19 patients up to P043 both readings agree.
+
+Labels are attached to whole series only (`Layout.slice_labels`). A slice missing at either end cannot be noticed.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ class CovidCTMD(Layout):
 
     def __init__(self, rows: dict[str, npt.NDArray[np.int8]]) -> None:
         self._rows = rows
+        self.labels_by_place = frozenset(rows)
 
     def wants(self, path: str) -> bool:
         """What lies in a patient folder below one of the class folders."""

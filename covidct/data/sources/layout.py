@@ -39,6 +39,9 @@ class Layout(ABC):
     kinds: tuple[str, ...]
     """The file kinds that are scans: some of `"dicom"`, `"png"`, `"jpeg"`."""
 
+    labels_by_place: frozenset[str] = frozenset()
+    """Patients whose slice labels are known by position only; see `slice_labels`."""
+
     @abstractmethod
     def wants(self, path: str) -> bool:
         """Whether a file (relative POSIX path) is meant to be a scan. The source's own tables are not."""
