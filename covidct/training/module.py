@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -23,6 +23,7 @@ from covidct.models.backbone import WeightsRecord, build_backbone, digest_state,
 from covidct.training.checkpoints import read_checkpoint
 from covidct.training.phases import phases_of
 
+T = TypeVar("T")
 Batch = Mapping[str, Tensor]
 """image float32 (B, C, H, W) in [0, 1] | label int64 (B,), absent when unknown | row int64 (B,) into the slice table"""
 
@@ -167,18 +168,18 @@ class SliceClassifier(pl.LightningModule):
         return loss
 
     def _refuse(self, batch: Batch, batch_idx: int, loss: float | None) -> None:
-        when = f"epoch {self.current_epoch}, step {batch_idx}"
-        if loss is None:
-            raise DataRefused("the training loss of another process is not finite", where=when)
-        image = batch["image"]
-        bad = ~torch.isfinite(image).flatten(1).all(1)
-        norm = float(torch.stack([p.detach().norm() for p in self.parameters() if p.requires_grad]).norm())
-        rows = batch["row"][bad] if bad.any() else batch["row"]
+        """Raise the same error on every process; `loss` is None where this process's own is finite."""
+        found: tuple[str, list[int]] | None = None
+        if loss is not None:
+            bad = ~torch.isfinite(batch["image"]).flatten(1).all(1)
+            norm = float(torch.stack([p.detach().norm() for p in self.parameters() if p.requires_grad]).norm())
+            images = f"{int(bad.sum())} image(s) hold NaN or infinity" if bad.any() else "the images are finite"
+            rows = batch["row"][bad] if bad.any() else batch["row"]
+            found = f"the training loss is {loss}: {images}, norm of the tuned weights {norm:.4g}", rows.tolist()
+        what, rows_of_table = next(each for each in _from_all(found) if each is not None)
         raise DataRefused(
-            f"the training loss is {loss}: "
-            + (f"{int(bad.sum())} image(s) hold NaN or infinity" if bad.any() else "the images are finite")
-            + f", norm of the tuned weights {norm:.4g}",
-            where=f"{when}, rows {rows.tolist()} of the slice table",
+            what,
+            where=f"epoch {self.current_epoch}, step {batch_idx}, rows {rows_of_table} of the slice table",
             remedy="the last checkpoint is still finite; lower recipe.phases[*].lr, clip gradients, or mend these rows",
         )
 
@@ -234,10 +235,7 @@ class SliceClassifier(pl.LightningModule):
         Raises:
             DataRefused: A probability is not a number.
         """
-        shards: list[list[dict[str, np.ndarray]]] = [self._shard]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            shards = [[] for _ in range(torch.distributed.get_world_size())]
-            torch.distributed.all_gather_object(shards, self._shard)
+        shards = _from_all(self._shard)
         self._shard = []
         empty: dict[str, np.ndarray] = {
             "row": np.empty(0, np.int64),
@@ -266,6 +264,15 @@ class SliceClassifier(pl.LightningModule):
         kept = checkpoint.get("covidct", {})
         _check_classes(kept.get("classes"), self.scheme)
         self.backbone.weights = WeightsRecord(**kept["weights"])
+
+
+def _from_all(own: T) -> list[T]:
+    """The values of all processes; to be called by every one of them."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [own]
+    found = [own] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(found, own)
+    return found
 
 
 def _check_classes(kept: Any, scheme: ClassScheme) -> None:

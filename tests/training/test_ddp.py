@@ -21,10 +21,15 @@ from tests.training import toy
 pytestmark = pytest.mark.slow
 
 
-def run(folder: Path, *words: str) -> int:
-    """The toy training over two processes; its exit status."""
+def start(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """The toy training over two processes."""
     command = [sys.executable, "-m", "tests.training.toy", str(folder), "--devices", "2", "--val", "97", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+
+
+def run(folder: Path, *words: str) -> int:
+    """Its exit status, when nothing went wrong but what was asked for."""
+    done = start(folder, *words)
     if done.returncode > 0:
         raise AssertionError(done.stderr[-4000:])
     return done.returncode
@@ -71,3 +76,12 @@ def test_killed_in_the_second_phase(straight: Path, tmp_path: Path) -> None:
     assert run(tmp_path) == 0
     first, second = results(tmp_path)
     assert first["digest"] == second["digest"] == results(straight)[0]["digest"]
+
+
+def test_a_bad_slice_of_one_process_stops_both(tmp_path: Path) -> None:
+    done = start(tmp_path, "--spoilt", "7")
+    assert done.returncode > 0
+    for rank in (0, 1):
+        said = [line for line in done.stderr.splitlines() if line.startswith(f"[rank{rank}]")]
+        assert any("1 image(s) hold NaN" in line for line in said)
+        assert any("rows [7] of the slice table" in line for line in said)

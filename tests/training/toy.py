@@ -44,10 +44,13 @@ SIZE = 32
 
 
 class Slices(Dataset[dict[str, torch.Tensor]]):
-    """n random slices; the class shows as the brightness of a quadrant. Item i is the same on every machine."""
+    """n random slices; the class shows as the brightness of a quadrant. Item i is the same on every machine.
 
-    def __init__(self, n: int, first_row: int = 0, labelled: bool = True) -> None:
-        self.n, self.first_row, self.labelled = n, first_row, labelled
+    The slice of row `spoilt` holds a NaN.
+    """
+
+    def __init__(self, n: int, first_row: int = 0, labelled: bool = True, spoilt: int | None = None) -> None:
+        self.n, self.first_row, self.labelled, self.spoilt = n, first_row, labelled, spoilt
 
     def __len__(self) -> int:
         return self.n
@@ -59,6 +62,8 @@ class Slices(Dataset[dict[str, torch.Tensor]]):
         half = SIZE // 2
         corner = [(0, 0), (0, half), (half, 0)][label]
         image[0, corner[0] : corner[0] + half, corner[1] : corner[1] + half] *= 0.5
+        if row == self.spoilt:
+            image[0, 0, 0] = np.nan
         item = {"image": torch.from_numpy(image), "row": torch.tensor(row)}
         return {**item, "label": torch.tensor(label)} if self.labelled else item
 
@@ -66,14 +71,18 @@ class Slices(Dataset[dict[str, torch.Tensor]]):
 class Toy(pl.LightningDataModule):
     """24 training and 13 validation slices by default."""
 
-    def __init__(self, train: int = 24, val: int = 13, batch_size: int = 6, workers: int = 0) -> None:
+    def __init__(
+        self, train: int = 24, val: int = 13, batch_size: int = 6, workers: int = 0, spoilt: int | None = None
+    ) -> None:
         super().__init__()
+        self.spoilt = spoilt
         self.n_train, self.n_val, self.batch_size, self.workers = train, val, batch_size, workers
 
     def train_dataloader(self) -> DataLoader[Any]:
         assert self.trainer is not None
         sampler = TrainSampler(np.arange(self.n_train), 0, rank=self.trainer.global_rank, world=self.trainer.world_size)
-        return SliceLoader(Slices(self.n_train), self.batch_size, sampler=sampler, num_workers=self.workers)
+        slices = Slices(self.n_train, spoilt=self.spoilt)
+        return SliceLoader(slices, self.batch_size, sampler=sampler, num_workers=self.workers)
 
     def val_dataloader(self) -> DataLoader[Any]:
         assert self.trainer is not None
@@ -163,6 +172,7 @@ def main() -> None:
     parser.add_argument("--kill", type=int, nargs=2, default=None)
     parser.add_argument("--predict", type=int, nargs="*", default=[])
     parser.add_argument("--val", type=int, default=13)
+    parser.add_argument("--spoilt", type=int, default=None)
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
@@ -175,7 +185,8 @@ def main() -> None:
         callbacks=kill,
     )
     latest = latest_checkpoint(asked.folder)
-    runner.fit(module, Toy(val=asked.val), ckpt_path=str(latest) if latest else None, weights_only=True)
+    data = Toy(val=asked.val, spoilt=asked.spoilt)
+    runner.fit(module, data, ckpt_path=str(latest) if latest else None, weights_only=True)
     phases = next(c for c in runner.callbacks if isinstance(c, PhasedOptimizers))
     result: dict[str, Any] = {
         "digest": module.digest(),
