@@ -36,7 +36,7 @@ lint: $(READY)  ## ruff, formatting, the floors of the house, types
 	@$(BIN)/mypy
 
 bench: $(READY)  ## throughput of each stage, side by side
-	@$(BIN)/python experiments/throughput/bench.py
+	@$(BIN)/python -m experiments.throughput.bench $(if $(wildcard ../shared/data/covid_ct_md),--real ../shared/data/covid_ct_md)
 
 docs: $(READY)  ## the manual, as a site in site/
 	@$(BIN)/mkdocs build --strict --quiet

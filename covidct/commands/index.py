@@ -24,7 +24,7 @@ def run(values: dict[str, Any]) -> None:
             data.source,
             Path(data.root),
             labels=Path(data.labels) if data.labels else None,
-            classes=data.classes.scheme(),
+            classes=data.classes.scheme() if data.classes else None,
             pseudonyms=Pseudonymizer(load_or_create_key(key)),
             workers=max(1, data.workers),
             progress=show,
@@ -41,6 +41,7 @@ def describe(table: SliceTable) -> None:
     say(f"{len(rows)} of {len(table.frame)} files accepted: {rows['patient_key'].nunique()} patients, "
         f"{rows['series_key'].nunique()} series")  # fmt: skip
     for (site, label), group in rows.groupby(["site", "label"], dropna=False, sort=True):
-        say(f"  {site}: {label}: {group['patient_key'].nunique()} patients, {len(group)} slices")
+        what = label if isinstance(label, str) else "no label"
+        say(f"  {site}: {what}: {group['patient_key'].nunique()} patients, {len(group)} slices")
     for reason, count in table.refusals.items():
         say(f"  refused {count}: {reason}")

@@ -17,9 +17,8 @@ def run(values: dict[str, Any]) -> None:
     with progress("slices written") as show:
         found = write_network(Path(values["out"]), spec, progress=show, workers=values["workers"])
     patients = {site: sum(classes.values()) for site, classes in found.patients.items()}
-    say(
-        f"{'wrote' if found.written else 'was there already:'} {found.slices} slices of {sum(patients.values())} patients"
-    )
+    done = "wrote" if found.written else "was there already:"
+    say(f"{done} {found.slices} slices of {sum(patients.values())} patients")
     for site, count in patients.items():
         say(f"  {site}: {count} patients, {', '.join(f'{n} {label}' for label, n in found.patients[site].items())}")
     say(f"next: covidct index data=phantom data.root={values['out']} data.index=indexes/phantom")

@@ -285,34 +285,58 @@ def _check_keys(net: Any, file: Path, name: str) -> None:
         )
 
 
-def _from_hub(name: str) -> tuple[Path, str]:
-    """The published weights of a model as a file: from the cache, else downloaded. Returns (file, name with tag)."""
-    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError
+def find_published(name: str) -> str:
+    """Where the published weights of a model would come from, for people; nothing is downloaded.
 
-    remedy = f"connect once, or give a local file: model.weights=/path/to/{name}.safetensors (or choose weights=none)"
+    Raises:
+        ResourceError: They are not in the cache and the hub cannot be reached, or none are published.
+    """
+    tagged, _, _, cached = _locate(name)
+    return f"{tagged}: {'in the cache' if cached else 'at the hub, which answers'}"
+
+
+def _locate(name: str) -> tuple[str, str, str, Path | None]:
+    """(name with tag, repository, file name, the cached file if there is one) of a model's published weights."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
     configured = timm.get_pretrained_cfg(name)
     if configured is None or not configured.hf_hub_id:
-        raise ResourceError(f"timm publishes no weights for {name!r}", where="model.weights", remedy=remedy)
+        raise ResourceError(f"timm publishes no weights for {name!r}", where="model.weights", remedy=_remedy(name))
     tagged = f"{configured.architecture}.{configured.tag}" if configured.tag else str(configured.architecture)
-    repo = configured.hf_hub_id
-    file_name = configured.hf_hub_filename or "model.safetensors"
+    repo, file_name = configured.hf_hub_id, configured.hf_hub_filename or "model.safetensors"
     cached = try_to_load_from_cache(repo, file_name)
     if isinstance(cached, str):
-        return Path(cached), tagged
+        return tagged, repo, file_name, Path(cached)
     asked_offline = constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
     if asked_offline or not _answers(constants.ENDPOINT):
         reason = "HF_HUB_OFFLINE is set" if asked_offline else "the hub does not answer"
         raise ResourceError(
-            f"the published weights {tagged} are not in the cache and {reason}", where="model.weights", remedy=remedy
+            f"the published weights {tagged} are not in the cache and {reason}",
+            where="model.weights",
+            remedy=_remedy(name),
         )
+    return tagged, repo, file_name, None
+
+
+def _remedy(name: str) -> str:
+    return f"connect once, or give a local file: model.weights=FOLDER/{name}.safetensors (or choose weights=none)"
+
+
+def _from_hub(name: str) -> tuple[Path, str]:
+    """The published weights of a model as a file: from the cache, else downloaded. Returns (file, name with tag)."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    tagged, repo, file_name, cached = _locate(name)
+    if cached is not None:
+        return cached, tagged
     try:
         return Path(hf_hub_download(repo, file_name)), tagged
     except (HfHubHTTPError, OSError) as error:
         raise ResourceError(
             f"the published weights {tagged} could not be downloaded: {_first_line(error)}",
             where="model.weights",
-            remedy=remedy,
+            remedy=_remedy(name),
         ) from error
 
 

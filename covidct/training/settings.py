@@ -40,7 +40,7 @@ class DataSettings:
     root: str | None
     index: str
     labels: str | None
-    classes: ClassSettings
+    classes: ClassSettings | None
     windows: list[str] | None
     size: int
     fit: Literal["pad", "stretch", "crop"]
