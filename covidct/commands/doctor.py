@@ -106,37 +106,14 @@ def _hardware() -> Iterator[Finding]:
 
 
 def _decoders() -> Iterator[Finding]:
-    """Which compressed transfer syntaxes of CT can be decoded here (DICOM PS3.5 section 8 and annex A)."""
-    from pydicom.pixels import get_decoder
-    from pydicom.uid import (
-        DeflatedExplicitVRLittleEndian,
-        JPEG2000Lossless,
-        JPEGBaseline8Bit,
-        JPEGExtended12Bit,
-        JPEGLossless,
-        JPEGLosslessSV1,
-        JPEGLSLossless,
-        RLELossless,
-    )
+    """Which compressed transfer syntaxes of CT can be decoded here."""
+    from covidct.ct.hounsfield import decoders
 
-    packages = {
-        JPEGLossless: "python-gdcm",
-        JPEGLosslessSV1: "python-gdcm",
-        JPEGLSLossless: "pyjpegls",
-        JPEG2000Lossless: "pillow",
-        JPEGBaseline8Bit: "pillow",
-        JPEGExtended12Bit: "pylibjpeg pylibjpeg-libjpeg (GPL-3.0, so it does not come with covidct)",
-        RLELossless: "pydicom",
-        DeflatedExplicitVRLittleEndian: "pydicom",
-    }
-    for syntax, package in packages.items():
-        plugins = (
-            get_decoder(syntax).available_plugins if syntax.is_compressed and syntax.is_encapsulated else ("zlib",)
-        )
+    for name, plugins, package in decoders():
         if plugins:
-            yield Finding("ok", f"{syntax.name}: {', '.join(plugins)}")
+            yield Finding("ok", f"{name}: {', '.join(plugins)}")
         else:
-            yield Finding("note", f"{syntax.name}: no decoder; such files will be refused", f"pip install {package}")
+            yield Finding("note", f"{name}: no decoder; such files will be refused", f"install {package}")
 
 
 def _weights(model: str) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import uid
 from pydicom.dataset import Dataset
+from pydicom.pixels import get_decoder
 
 from covidct.errors import DataRefused
 
@@ -231,6 +232,17 @@ def _syntax_name(syntax: uid.UID) -> str:
 def _decoder_lacking(syntax: uid.UID, message: str) -> bool:
     """Whether the decode failed for want of a package: all plug-ins missing, or present but unable (12-bit JPEG)."""
     return "missing dependencies" in message or (syntax == uid.JPEGExtended12Bit and "does not support" in message)
+
+
+def decoders() -> list[tuple[str, tuple[str, ...], str]]:
+    """For each compressed transfer syntax: its name, the plug-ins that read its CT here, and what to install."""
+    rows = []
+    for syntax, package in _PACKAGES.items():
+        plugins = tuple(get_decoder(syntax).available_plugins)
+        if syntax == uid.JPEGExtended12Bit:  # pillow and gdcm announce it, and then read its 8-bit variety only
+            plugins = tuple(name for name in plugins if name == "pylibjpeg")
+        rows.append((str(syntax.name), plugins, package))
+    return rows
 
 
 def _padding(dataset: Dataset, stored: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_] | None:
