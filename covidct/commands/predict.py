@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,13 @@ def run(values: dict[str, Any]) -> None:
     for column in patients.columns:
         shown.add_column(column)
     for row in patients.itertuples(index=False):
-        shown.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
+        shown.add_row(*(_cell(value) for value in row))
     Console(width=140).print(shown)
     say(f"{len(slices)} slices of {patients['patient_key'].nunique()} patients: {output}")
     say("Not a medical device: a research result, no diagnosis.")
+
+
+def _cell(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return "–" if math.isnan(value) else f"{value:.3f}"
