@@ -118,7 +118,7 @@ def _exclude_two_labels(entries: list[_Entry]) -> None:
             labels[entry.patient_key].add(entry.claim.label)
     for entry in entries:
         if not entry.reason and len(labels[entry.patient_key]) > 1:
-            entry.reason = "patient has two diseases (exclusion D7)"
+            entry.reason = "patient carries two labels (exclusion D7)"
 
 
 def _refuse_copies(entries: list[_Entry]) -> None:

@@ -50,8 +50,13 @@ def test_padding_is_found_before_the_rescale_and_never_below_the_floor():
     """-2000 with intercept -1024 would be -3024 HU; read as unsigned 63536, 62512."""
     ds = ct_dataset(signed=True, bits=16, padding=-2000, corners=-2000)
     assert to_hounsfield(ds)[0, 0] == -1024
+
+
+def test_padding_written_with_the_wrong_sign_is_understood():
+    """-200 in a signed picture, written as US: 65336. Taken literally, the padding would pass as fat."""
+    ds = ct_dataset(signed=True, bits=16, intercept=0, padding=-200, corners=-200)
     ds["PixelPaddingValue"].VR = "US"
-    ds["PixelPaddingValue"].value = 63536  # a writer that takes the wrong VR
+    ds["PixelPaddingValue"].value = 65336
     assert to_hounsfield(ds)[0, 0] == -1024
 
 
@@ -69,6 +74,8 @@ def test_monochrome1_that_cannot_be_told_is_refused():
     for mono1 in ("stored", "display"):
         with pytest.raises(DataRefused, match="MONOCHROME1"):
             to_hounsfield(ct_dataset(body, mono1=mono1))
+    with pytest.raises(DataRefused, match="MONOCHROME1"):  # air is in the middle of the stored range: both fit
+        to_hounsfield(ct_dataset(intercept=-3048, mono1="stored"))
 
 
 @pytest.mark.parametrize(

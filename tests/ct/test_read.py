@@ -59,6 +59,9 @@ def test_what_is_no_scan_is_refused_at_once(tmp_path):
     for path in tmp_path.iterdir():
         with pytest.raises(DataRefused):
             read_slice(path)
+    for name in ("pipe.dcm", "folder.dcm"):
+        with pytest.raises(DataRefused, match="not a regular file"):
+            read_slice(tmp_path / name)
 
 
 def test_a_huge_file_is_not_opened(tmp_path):

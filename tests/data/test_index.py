@@ -214,7 +214,7 @@ def test_two_diseases_exclude_a_patient(hospital):
     (hospital / "labels.csv").write_text(HEAD + "0012,tuberculosis,north\n0012,covid19,north\nB7,covid19,south\n")
     table = index(hospital)
     assert set(table.accepted["site"]) == {"south"}
-    assert table.refusals == {"patient has two diseases (exclusion D7)": 4}
+    assert table.refusals == {"patient carries two labels (exclusion D7)": 4}
 
 
 def test_one_number_at_two_sites_is_two_people(hospital):

@@ -85,6 +85,15 @@ def test_covid_ct_lists_what_it_cannot_use(ucsd):
     assert len(table.rejected) == 3
 
 
+def test_a_patient_in_both_classes_is_excluded(ucsd):
+    (ucsd / "Meta" / "NonCOVID-CT-MetaInfo.csv").write_text(
+        ",image name,patient id\n0,0.jpg,Patient 1\n1,1.png,crawled_1\n"
+    )
+    table = index("covid_ct", ucsd)
+    assert table.refusals == {"patient carries two labels (exclusion D7)": 3}
+    assert len(table.accepted) == 2
+
+
 def test_covid_ct_with_missing_or_contradicting_tables(ucsd):
     split = ucsd / "Data-split" / "COVID" / "testCT_COVID.txt"
     split.write_text("a.png\n")
@@ -149,9 +158,12 @@ def test_covid_ct_md_uses_the_update_where_there_is_one(babak):
 def test_covid_ct_md_withholds_labels_when_a_slice_is_missing(babak):
     """With a slice gone, every label after it would sit on the wrong picture."""
     files = sorted((babak / "COVID-19 subjects" / "P002").iterdir(), key=lambda path: int(path.stem.split("-")[1]))
-    files[2].unlink()
-    files = sorted((babak / "Cap subjects" / "cap001").iterdir())
-    files[0].write_bytes(files[0].read_bytes()[:-500])
+    files[0].write_bytes(files[0].read_bytes()[:-500])  # the lowest: no gap, and the labels would still fit
+    files = sorted((babak / "Cap subjects" / "cap001").iterdir(), key=lambda path: int(path.stem.split("-")[1]))
+    files[3].unlink()
+    array = np.load(babak / "Slice-level-labels.npy")
+    array[2, 5] = 0
+    np.save(babak / "Slice-level-labels.npy", array)
     table = index("covid_ct_md", babak)
     assert table.accepted.groupby("label")["slice_label"].count().to_dict() == {"cap": 0, "covid19": 0, "normal": 3}
     assert table.counts["patients_with_slice_labels_withheld"] == 2

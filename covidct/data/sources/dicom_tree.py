@@ -51,7 +51,7 @@ class DicomTree(Layout):
             return Claim(patient, UNKNOWN_SITE, slice_label=slice_label)
         site = self._site(self._labels, patient, record.path)
         if (site, patient) in self._labels.excluded:
-            raise DataRefused("patient has two diseases (exclusion D7)")
+            raise DataRefused("patient carries two labels (exclusion D7)")
         label = self._labels.label_of[site, patient]
         return Claim(patient, site, label, self._labels.name, slice_label=slice_label)
 
