@@ -15,9 +15,7 @@ def test_lung_window_at_known_values():
     np.testing.assert_allclose(got, [[0, 0, 0.25], [0.5, 1, 1]], atol=1e-7)
 
 
-@given(
-    center=st.floats(-1000, 1000), width=st.floats(1, 4000), values=st.lists(st.integers(-1024, 3071), min_size=2)
-)
+@given(center=st.floats(-1000, 1000), width=st.floats(1, 4000), values=st.lists(st.integers(-1024, 3071), min_size=2))
 def test_a_window_keeps_order_and_range(center, width, values):
     hounsfield = np.sort(np.array([values], dtype=np.int16))
     got = apply(hounsfield, Window(center, width))
