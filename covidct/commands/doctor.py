@@ -35,7 +35,7 @@ def run(values: dict[str, Any]) -> None:
         ("versions", _versions),
         ("hardware", _hardware),
         ("DICOM decoders", _decoders),
-        ("weights", lambda: _weights(values["model"])),
+        ("weights", lambda: _weights(values["model"]["name"])),
         ("tracking", _tracking),
     ):
         say(f"\n{title}")
