@@ -348,4 +348,4 @@ def test_the_manual_is_built_without_network(tmp_path):
         loaded = re.findall(r"<(?:script|img|iframe)[^>]+src=\"([^\"]+)\"", html)
         loaded += re.findall(r"<link[^>]+rel=\"(?:stylesheet|icon|preconnect|preload)\"[^>]+href=\"([^\"]+)\"", html)
         assert not [address for address in loaded if re.match(r"(?:https?:)?//", address)], page.name
-    assert "read_slice" in (tmp_path / "reference/api/ct/index.html").read_text(encoding="utf-8")
+    assert "read_slice" in (tmp_path / "reference/api/ct.html").read_text(encoding="utf-8")
