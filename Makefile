@@ -39,7 +39,7 @@ bench: $(READY)  ## throughput of each stage, side by side
 	@$(BIN)/python -m experiments.throughput.bench $(if $(wildcard ../shared/data/covid_ct_md),--real ../shared/data/covid_ct_md)
 
 docs: $(READY)  ## the manual, as a site in site/
-	@$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
 
 lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml and constraints.txt

@@ -76,7 +76,7 @@ def apply(pixels: npt.NDArray[np.generic], window: Window | None, *, units: str 
         if window is not None:
             raise UsageError(
                 "8-bit images have no Hounsfield values, so no window can be applied",
-                remedy="leave the window out (data.window=null) for image sources such as covid_ct",
+                remedy="leave the window out (data.windows=null) for image sources such as covid_ct",
             )
         return np.asarray(pixels, dtype=np.float32) / np.float32(255)
     if units != HU:

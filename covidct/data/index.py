@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from covidct.ct.ingest import Record
+from covidct.ct.phantom.network import RECORD as PHANTOM_RECORD
 from covidct.ct.series import Series, arrange
 from covidct.ct.window import GRAY8
 from covidct.data.pseudonyms import Pseudonymizer
@@ -87,6 +88,7 @@ def build_index(
         "accepted": len(accepted),
         "patients": len({entry.patient_key for entry in accepted}),
         "lossy_slices": sum(entry.record.lossy for entry in accepted),
+        "synthetic": (root / PHANTOM_RECORD).is_file(),
         **extra,
     }
     return make_table(rows, root=root, source=source, classes=classes or SOURCES[source].classes, counts=counts)

@@ -103,7 +103,7 @@ class Backbone(nn.Module):
             raise UsageError(
                 f"the network was built for {self.channels} channel(s) and was given an image of shape "
                 f"{tuple(image.shape)}",
-                remedy="let the number of windows and model.channels agree",
+                remedy="give as many windows (data.windows) as the network has channels",
             )
         if self.channels == 1:
             image = image.expand(-1, 3, -1, -1)

@@ -281,8 +281,3 @@ class KeepCheckpoints(Checkpoint):
         epoch = state_dict["best_epoch"]
         self.best_epoch = None if epoch is None else int(epoch)
         self._plateau.restore({"best": state_dict["best"], "waited": state_dict["waited"]})
-
-
-def checkpoint_callbacks(folder: Path, monitor: str, mode: str) -> list[pl.Callback]:
-    """The callbacks that keep a run's checkpoints; the trainer also needs the plugin `CheckedCheckpoints()`."""
-    return [KeepCheckpoints(Path(folder), monitor, mode)]

@@ -194,7 +194,7 @@ class SliceDataModule(pl.LightningDataModule):
         if units and (units[0] == GRAY8) == bool(self.transform.windows):
             raise UsageError(
                 f"the pixels are {units[0]} and {len(self.transform.windows)} windows were given",
-                remedy="use data.window=null for 8-bit images, and a window (lung, ...) for Hounsfield values",
+                remedy="use data.windows=null for 8-bit images, and a window (lung, ...) for Hounsfield values",
             )
 
 

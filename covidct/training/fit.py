@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import yaml
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from covidct import __version__
@@ -21,8 +23,9 @@ from covidct.errors import DataRefused, IntegrityError, Interrupted, ResourceErr
 from covidct.files import replacing, write_json
 from covidct.provenance import code_state, environment
 from covidct.training.assemble import loggers_of, make_datamodule, make_trainer, scheme_of
-from covidct.training.checkpoints import KeepCheckpoints, checkpoint_callbacks, latest_checkpoint, read_checkpoint
+from covidct.training.checkpoints import KeepCheckpoints, latest_checkpoint, read_checkpoint
 from covidct.training.console import console_callbacks, hush
+from covidct.training.datamodule import SliceDataModule
 from covidct.training.module import SliceClassifier, predict_slices
 from covidct.training.phases import PhasedOptimizers
 from covidct.training.plateau import direction
@@ -60,14 +63,17 @@ def train(settings: TrainSettings, table: SliceTable, split: Split, say: Say) ->
     if run.has_reached("trained"):
         say(f"finished already: {run.path}")
         return run
-    if not is_first:  # the first process checks, locks and writes for all
-        _fit(settings, table, split, run, digest, say)
+    if is_first:  # the first process checks, locks and writes for all
+        _refuse_drift(run, settings)
+    parts = _assemble(settings, table, split, run, digest, say)  # refuses what cannot work before anything is written
+    if not is_first:
+        _fit(parts, settings, table, split, run, say)
         return run
-    _refuse_drift(run, settings)
     with run.lock(say):
         began = time.monotonic()
         _begin(settings, table, split, run, digest)
-        _fit(settings, table, split, run, digest, say)
+        run.write(**_model_record(settings, parts.module))
+        _fit(parts, settings, table, split, run, say)
         seconds = float(run.read().get("seconds", 0)) + time.monotonic() - began
         run.write(state="trained", seconds=round(seconds, 1))
     return run
@@ -131,7 +137,21 @@ def _accelerators() -> dict[str, Any]:
     return {"accelerators": names} if names else {"accelerators": ["CPU"]}
 
 
-def _fit(settings: TrainSettings, table: SliceTable, split: Split, run: RunFolder, digest: str, say: Say) -> None:
+@dataclass(frozen=True)
+class _Parts:
+    """What one training consists of."""
+
+    data: SliceDataModule
+    module: SliceClassifier
+    trainer: pl.Trainer
+    recipe: PhasedOptimizers
+    keep: KeepCheckpoints
+    loggers: list[Logger]
+
+
+def _assemble(
+    settings: TrainSettings, table: SliceTable, split: Split, run: RunFolder, digest: str, say: Say
+) -> _Parts:
     pl.seed_everything(settings.seed, verbose=False)
     scheme = scheme_of(table)
     stop = settings.recipe.stop
@@ -150,51 +170,54 @@ def _fit(settings: TrainSettings, table: SliceTable, split: Split, run: RunFolde
         channels_last=settings.model.channels_last,
         seed=settings.seed,
     )
-    _say_start(settings, module, phases, say)
-    resume_from = latest_checkpoint(run.checkpoints)
     recipe = PhasedOptimizers(phases)
-    keep = checkpoint_callbacks(run.checkpoints, settings.recipe.best, direction(settings.recipe.best))
+    keep = KeepCheckpoints(run.checkpoints, settings.recipe.best, direction(settings.recipe.best))
     callbacks: list[pl.Callback] = [
         recipe,
         StopRule(stop.min_epochs, stop.patience, stop.max_epochs, stop.min_delta),
         EpochTable(run.path / "metrics.csv", lambda _: recipe.index),
         *console_callbacks(say, max_epochs),
-        *keep,
+        keep,
     ]
-    is_first = is_first_process()
-    if is_first:
-        run.write(**_model_record(settings, module))
     loggers = loggers_of(settings, run.path, digest, split.repeat, job_type="train")
+    trainer = make_trainer(settings.trainer, run.path, max_epochs=max_epochs, callbacks=callbacks, loggers=loggers)
+    _say_start(settings, module, phases, say)
+    return _Parts(data, module, trainer, recipe, keep, loggers)
+
+
+def _fit(parts: _Parts, settings: TrainSettings, table: SliceTable, split: Split, run: RunFolder, say: Say) -> None:
+    trainer, module, data, keep = parts.trainer, parts.module, parts.data, parts.keep
     failed = True
     try:
-        trainer = make_trainer(settings.trainer, run.path, max_epochs=max_epochs, callbacks=callbacks, loggers=loggers)
+        resume_from = latest_checkpoint(run.checkpoints)
         if resume_from is not None:
             say(f"resuming from {resume_from.name}")
         _call(lambda: trainer.fit(module, datamodule=data, ckpt_path=resume_from), trainer)
-        best = next(callback for callback in keep if isinstance(callback, KeepCheckpoints))
-        if best.best_path is None:
+        if keep.best_path is None:
             raise DataRefused(
                 f"{settings.recipe.best} was never defined, so no checkpoint is the best one",
                 remedy="choose recipe.best=val_loss, or a validation set with every class",
             )
         # every process predicts its share of the validation set, with the weights that count
-        module.load_state_dict(read_checkpoint(best.best_path)["state_dict"])
+        module.load_state_dict(read_checkpoint(keep.best_path)["state_dict"])
         found = predict_slices(trainer, module, data.val_dataloader())
-        if is_first:
+        if is_first_process():
             run.write(
-                best_epoch=best.best_epoch,
-                best={settings.recipe.best: best.best_value},
+                **_model_record(settings, module),  # a resumed run's weights are those it began with
+                best_epoch=keep.best_epoch,
+                best={settings.recipe.best: keep.best_value},
                 epochs=trainer.current_epoch,
-                phases=recipe.changes,
+                phases=parts.recipe.changes,
             )
-            meta = origin(run, split, module, table)
-            table_ = predictions_table(found, table, {"val": data.partition("val")}, scheme, meta)
-            summary, figures = publish(run, table_, table, settings)
-            log_evaluation(loggers, summary, figures, step=trainer.global_step)
-            log_files(loggers, [run.path / "split.json", run.predictions])
+            predictions = predictions_table(
+                found, table, {"val": data.partition("val")}, module.scheme, origin(run, split, module, table)
+            )
+            summary, figures = publish(run, predictions, table, settings)
+            log_evaluation(parts.loggers, summary, figures, step=trainer.global_step)
+            log_files(parts.loggers, [run.path / "split.json", run.predictions])
         failed = False
     finally:
-        close_loggers(loggers, failed=failed)
+        close_loggers(parts.loggers, failed=failed)
 
 
 def _call(fit: Callable[[], Any], trainer: pl.Trainer) -> None:

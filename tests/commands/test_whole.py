@@ -52,9 +52,7 @@ def test_metrics_agree_with_scikit_learn(trained: Path):
     predictions = read_predictions(trained / "predictions.parquet")
     summary = json.loads((trained / "metrics.json").read_text())
     names = list(predictions.scheme.names)
-    block = next(
-        b for b in summary["blocks"] if (b["split"], b["site"], b["level"]) == ("test", "site_b", "slice")
-    )
+    block = next(b for b in summary["blocks"] if (b["split"], b["site"], b["level"]) == ("test", "site_b", "slice"))
     rows = predictions.frame[(predictions.frame["split"] == "test") & (predictions.frame["site"] == "site_b")]
     scores = rows[[f"p_{name}" for name in names]].to_numpy()
     called = np.array(names)[scores.argmax(axis=1)]

@@ -21,7 +21,6 @@ from covidct.training import checkpoints
 from covidct.training.checkpoints import (
     CheckedCheckpoints,
     KeepCheckpoints,
-    checkpoint_callbacks,
     latest_checkpoint,
     read_checkpoint,
     verify_checkpoint,
@@ -252,11 +251,11 @@ class TestBest:
 
     def test_strictly_better_and_never_nan(self, tmp_path: Path) -> None:
         nan = float("nan")
-        [keep] = checkpoint_callbacks(tmp_path, "val_loss", "min")
+        keep = KeepCheckpoints(tmp_path, "val_loss", "min")
         assert isinstance(keep, KeepCheckpoints)
         assert self.feed(keep, [nan, 0.9, nan, 0.9, 0.5, float("-inf"), 0.7]) == [None, 1, 1, 1, 4, 4, 4]
         assert (keep.best_epoch, round(keep.best_value or 0, 6)) == (4, 0.5)
-        [high] = checkpoint_callbacks(tmp_path / "b", "val_macro_auc", "max")
+        high = KeepCheckpoints(tmp_path / "b", "val_macro_auc", "max")
         assert isinstance(high, KeepCheckpoints)
         assert self.feed(high, [0.6, nan, float("inf"), 0.8, 0.7]) == [0, 0, 0, 3, 3]
 
