@@ -51,6 +51,8 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
                 stream.seek(size - 2)
                 stream.write(struct.pack("<H", _COMMENT) + _MARK + digest.encode())
     except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
+        if "DataLoader worker" in str(error):  # and a worker's death, wherever the main process happens to be
+            raise
         raise ResourceError(
             f"the checkpoint could not be written: {str(error).splitlines()[0]}",
             where=path.name,

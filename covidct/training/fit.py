@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -236,6 +237,14 @@ def _call(fit: Callable[[], Any], trainer: pl.Trainer) -> None:
             "the GPU's memory is full",
             where="data.batch_size",
             remedy="halve data.batch_size and double trainer.accumulate_grad_batches; or trainer.precision=bf16-mixed",
+        ) from None
+    except RuntimeError as error:
+        if not re.search(r"DataLoader worker .*(killed|exited)", str(error)):
+            raise
+        raise ResourceError(
+            "a data worker was killed, most often because memory ran out",
+            where="data.workers",
+            remedy="use fewer data.workers or data.cache=none; the same command goes on from the last finished epoch",
         ) from None
     if trainer.interrupted:
         raise stopped

@@ -10,7 +10,7 @@ export WANDB_MODE=${WANDB_MODE:-offline}   # a demo asks nobody for an account
 step() { printf '\n\033[1m$ covidct %s\033[0m\n' "$*"; "$covidct" "$@"; }
 
 sites='split.external_sites=[site_b,site_c]'
-step phantom out="$out/phantom" patients=16 slices_per_patient=6 size=128
+step phantom out="$out/phantom" 'patients={site_a:24,site_b:8,site_c:8}' slices_per_patient=6 size=128 difficulty=0
 step index data=phantom data.root="$out/phantom" data.index="$out/index" key="$out/pseudonym.key"
 step split data=phantom data.index="$out/index" "$sites"
 step train experiment=demo data.index="$out/index" runs="$out/runs"

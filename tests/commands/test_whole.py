@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -181,3 +183,22 @@ def test_nothing_that_names_a_patient_leaves(trained: Path, workshop: Path):
             content = path.read_bytes()
             found = [word for word in planted if word.encode() in content or word in path.name]
             assert not found, (path.name, found[:3])
+
+
+def test_a_killed_data_worker_is_one_message(workshop: Path, tmp_path: Path):
+    """What the OOM killer does to a worker (fault 40): no hang, no traceback, and the run can go on."""
+    words = ["data.workers=1", "recipe.stop={min_epochs: 50, max_epochs: 50}", "allow_drift=true"]
+    command = [sys.executable, "-m", "covidct", "train", *TINY, f"data.index={workshop}/index", f"runs={tmp_path}/runs"]
+    with subprocess.Popen([*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch   1/50"):
+                break
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert children, "no worker to kill"
+        for child in children:
+            os.kill(int(child), signal.SIGKILL)
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 5, errors
+    assert "a data worker was killed" in errors
+    assert "Traceback" not in errors

@@ -47,8 +47,8 @@ class PhantomSpec:
 
     Args:
         seed: Any non-negative number.
-        patients: Patients of each class at each site: {site: {class: n}}, or {class: n} for every site, or one
-            number for every class of every site.
+        patients: Patients of each class at each site: {site: {class: n}}, {site: n}, or {class: n} for every site,
+            or one number for every class of every site.
         slices_per_patient: Slices, evenly spaced from apex to base.
         size: Rows and columns, 64..512.
         difficulty: 0 (large, clear lesions) .. 1 (few, small, faint ones).
@@ -89,7 +89,10 @@ class PhantomSpec:
         table: dict[str, dict[str, int]] = {}
         for site in sites:
             row: Any = given
-            if isinstance(given, Mapping) and any(isinstance(v, Mapping) for v in given.values()):
+            by_site = isinstance(given, Mapping) and (
+                set(given) == set(sites) or any(isinstance(v, Mapping) for v in given.values())
+            )
+            if isinstance(given, Mapping) and by_site:
                 if sorted(given) != sorted(sites):
                     raise UsageError(f"patients are given for {sorted(given)}, the sites are {sorted(sites)}")
                 row = given[site]
