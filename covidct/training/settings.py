@@ -156,7 +156,8 @@ def read_settings(cls: type[T], values: Any, where: str = "") -> T:
     for key in values:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=2, cutoff=0.5)
-            hint = f"did you mean {' or '.join(close)}?" if close else f"known keys: {', '.join(known)}"
+            meant = " or ".join(_join(where, name) for name in close)
+            hint = f"did you mean {meant}?" if close else f"known keys: {', '.join(known)}"
             raise UsageError(f"unknown key {_join(where, str(key))}", remedy=hint)
     read = {}
     for name in known:

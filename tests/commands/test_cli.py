@@ -80,5 +80,5 @@ def test_tab_completion_knows_verbs_groups_and_keys(line, expected):
 def test_configs_are_found_from_any_folder(tmp_path):
     done = covidct("train", "experiment=demo", "--cfg", "job", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "resnet18" in done.stdout
+    assert "resnet10t" in done.stdout
     assert list(tmp_path.iterdir()) == []

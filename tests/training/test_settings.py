@@ -45,7 +45,7 @@ def test_the_paper_preset_says_what_the_paper_says():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("data", "sise"), 96, "did you mean size"),
+        (("data", "sise"), 96, "did you mean data.size"),
         (("data", "size"), "big", "whole number"),
         (("data", "size"), True, "whole number"),
         (("split", "kind"), "patients", "did you mean patient"),
