@@ -163,8 +163,9 @@ class SliceClassifier(pl.LightningModule):
             self._refuse(batch, batch_idx, None if finite else float(loss.detach()))
         self.train_loss.update(loss.detach(), weight=len(label))
         self.train_accuracy.update((logits.argmax(1) == label).float().mean(), weight=len(label))
-        self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(label))
-        self.log("train_accuracy", self.train_accuracy, on_step=False, on_epoch=True, batch_size=len(label))
+        n = len(label)  # logger=False: EpochTable sends each epoch's row once
+        self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True, logger=False, batch_size=n)
+        self.log("train_accuracy", self.train_accuracy, on_step=False, on_epoch=True, logger=False, batch_size=n)
         return loss
 
     def _refuse(self, batch: Batch, batch_idx: int, loss: float | None) -> None:
@@ -213,7 +214,7 @@ class SliceClassifier(pl.LightningModule):
             return
         self.predictions = found = self.gather()
         for figure, value in slice_figures(found).items():
-            self.log(f"val_{figure}", value, prog_bar=figure == "loss")
+            self.log(f"val_{figure}", value, prog_bar=figure == "loss", logger=False)
 
     def on_test_epoch_end(self) -> None:
         """Put the share of every process together; test figures are made from the predictions table alone."""

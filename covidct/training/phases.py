@@ -111,8 +111,8 @@ class PhasedOptimizers(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log, and look at the figures that can end the phase or lower its rate."""
-        pl_module.log("phase", float(self.index))
-        pl_module.log("lr", self._lr)
+        pl_module.log("phase", float(self.index), logger=False)
+        pl_module.log("lr", self._lr, logger=False)
         if self._plateau is not None and self.current.plateau is not None:
             self._plateau.update(figure(trainer, self.current.plateau["monitor"]))
         if self._reducer is not None and self.current.scheduler is not None:
