@@ -164,12 +164,14 @@ def redo_report(run: RunFolder, *, slice_threshold: float | None = None) -> tupl
     """Metrics, figures and report.html from the predictions table: no scans, no network, no GPU.
 
     Returns:
-        The content of metrics.json, and the figures by name.
+        The content of metrics.json, and the charts by name.
     """
     summary = summarize(read_predictions(run.predictions), slice_threshold=slice_threshold)
     write_json(run.path / "metrics.json", summary)
     write_report(run.path)
-    return summary, {path.stem: path for path in sorted((run.path / "figures").glob("*.png"))}
+    # pictures of scans stay here: text burned into one could name a patient, and trackers are other people's machines
+    charts = [path for path in sorted((run.path / "figures").glob("*.png")) if path.stem != "mistakes"]
+    return summary, {path.stem: path for path in charts}
 
 
 def check_table(run: TrainedRun, table: SliceTable) -> None:

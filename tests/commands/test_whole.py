@@ -202,3 +202,16 @@ def test_a_killed_data_worker_is_one_message(workshop: Path, tmp_path: Path):
     assert process.returncode == 5, errors
     assert "a data worker was killed" in errors
     assert "Traceback" not in errors
+
+
+def test_pictures_of_scans_stay_in_the_run_folder(trained: Path, tmp_path: Path):
+    """Text burned into a scan could name a patient: trackers get charts only."""
+    from covidct.training.runs import RunFolder
+    from covidct.training.scoring import redo_report
+
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    assert (copy / "figures" / "mistakes.png").is_file()
+    _, charts = redo_report(RunFolder(copy))
+    assert charts
+    assert not [name for name in charts if "mistake" in name]
