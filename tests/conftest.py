@@ -34,6 +34,9 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `phantom`, `index` and a frozen split of it."""
     folder = tmp_path_factory.mktemp("workshop")
     assert run_verb("phantom", f"out={folder}/phantom", "patients=4", "slices_per_patient=3", "size=64") == 0
+    # keys order the patients of a split: with a secret of its own, every session would test another split
+    (folder / "pseudonym.key").touch(mode=0o600)
+    (folder / "pseudonym.key").write_text("5e" * 32 + "\n")
     index = [f"data.root={folder}/phantom", f"data.index={folder}/index", f"key={folder}/pseudonym.key"]
     assert run_verb("index", "data=phantom", *index) == 0
     return folder
