@@ -257,6 +257,8 @@ def _say_start(settings: TrainSettings, module: SliceClassifier, phases: Sequenc
     loud = "!! " if module.weights.source == "none" else ""
     say(f"{loud}{settings.model.name}: {module.weights.note}")
     say(f"tuned: {settings.model.trainable}, {tuned.n_trainable:,} of {tuned.n_total:,} weights")
+    if module.weights.source == "none" and settings.model.trainable != "all":
+        say("!! what is frozen stays random: expect little; give model.weights, or use model.trainable=all")
     say("recipe: " + ", then ".join(f"{phase.optimizer} at {phase.lr:g}" for phase in phases))
 
 
