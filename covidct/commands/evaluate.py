@@ -9,7 +9,7 @@ from covidct.commands.progress import say
 from covidct.commands.tables import print_results
 from covidct.data.table import read_table
 from covidct.training.evaluate import evaluate
-from covidct.training.scoring import open_run
+from covidct.training.scoring import check_table, open_run
 
 
 def run(values: dict[str, Any]) -> None:
@@ -17,6 +17,8 @@ def run(values: dict[str, Any]) -> None:
     trained = open_run(Path(values["run"]))
     own = Path(trained.settings.data.index)
     table = read_table(Path(values["index"]) if values["index"] else own)
+    if not values["index"]:  # an index made anew is no other hospital: its patients were trained on
+        check_table(trained, table)
     evaluate(trained, table, slice_threshold=values["slice_threshold"], device=values["device"], say=say)
     print_results(trained.folder.path)
     say(f"report: {trained.folder.path / 'report.html'}")

@@ -215,3 +215,19 @@ def test_pictures_of_scans_stay_in_the_run_folder(trained: Path, tmp_path: Path)
     _, charts = redo_report(RunFolder(copy))
     assert charts
     assert not [name for name in charts if "mistake" in name]
+
+
+def test_an_index_made_anew_is_not_taken_for_another_hospital(
+    trained: Path, workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Under another key the trained patients have new names; counting them as a test set would be a leak."""
+    words = ("data=phantom", f"data.root={workshop}/phantom", f"data.index={tmp_path}/index", f"key={tmp_path}/key")
+    assert run_verb("index", *words) == 0
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    config = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(config.replace(f"{workshop}/index", f"{tmp_path}/index"))
+    before = (copy / "predictions.parquet").read_bytes()
+    assert run_verb("evaluate", f"run={copy}") == 4
+    assert "the run was made with index" in capsys.readouterr().err
+    assert (copy / "predictions.parquet").read_bytes() == before
