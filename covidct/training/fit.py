@@ -48,10 +48,19 @@ def run_folder(settings: TrainSettings, table: SliceTable, split: Split) -> tupl
     return RunFolder(Path(settings.runs) / f"{settings.name}-{digest[:12]}"), digest
 
 
-def train(settings: TrainSettings, table: SliceTable, split: Split, say: Say) -> RunFolder:
+def train(
+    settings: TrainSettings, table: SliceTable, split: Split, say: Say, *, callbacks: Sequence[pl.Callback] = ()
+) -> RunFolder:
     """Train a run, or go on with it, or do nothing when it is done.
 
     Every process of a DDP run calls this; rank zero speaks and writes.
+
+    Args:
+        settings: What to do.
+        table: The slice table.
+        split: The frozen split.
+        say: Prints a line.
+        callbacks: Onlookers, such as a search that may end the run; they come after our own.
 
     Raises:
         Interrupted: Stopped from outside; the same call goes on from the last finished epoch.
@@ -66,7 +75,8 @@ def train(settings: TrainSettings, table: SliceTable, split: Split, say: Say) ->
         return run
     if is_first:  # the first process checks, locks and writes for all
         _refuse_drift(run, settings)
-    parts = _assemble(settings, table, split, run, digest, say)  # refuses what cannot work before anything is written
+    # refuses what cannot work before anything is written
+    parts = _assemble(settings, table, split, run, digest, say, callbacks)
     if not is_first:
         _fit(parts, settings, table, split, run, say)
         return run
@@ -111,6 +121,9 @@ def _begin(settings: TrainSettings, table: SliceTable, split: Split, run: RunFol
         identity=digest,
         name=settings.name,
         experiment=settings.name,
+        arm=settings.arm,
+        repeat=split.repeat,
+        seed=settings.seed,
         profile=settings.profile,
         state="started",
         synthetic=bool(table.counts.get("synthetic", False)),
@@ -151,7 +164,13 @@ class _Parts:
 
 
 def _assemble(
-    settings: TrainSettings, table: SliceTable, split: Split, run: RunFolder, digest: str, say: Say
+    settings: TrainSettings,
+    table: SliceTable,
+    split: Split,
+    run: RunFolder,
+    digest: str,
+    say: Say,
+    onlookers: Sequence[pl.Callback],
 ) -> _Parts:
     pl.seed_everything(settings.seed, verbose=False)
     scheme = scheme_of(table)
@@ -179,6 +198,7 @@ def _assemble(
         EpochTable(run.path / "metrics.csv", lambda _: recipe.index),
         *console_callbacks(say, max_epochs),
         keep,
+        *onlookers,
     ]
     loggers = loggers_of(settings, run.path, digest, split.repeat, job_type="train")
     trainer = make_trainer(settings.trainer, run.path, max_epochs=max_epochs, callbacks=callbacks, loggers=loggers)

@@ -26,8 +26,8 @@ STATES = ("started", "trained", "evaluated")
 def identity(settings: TrainSettings, *, index_digest: str, split_digest: str) -> str:
     """SHA-256 over everything that determines a run's result.
 
-    Left out: names, folders, logging, worker counts and caches, which must not change a number. A weights file counts
-    by its bytes, not its path.
+    Left out: names, folders, logging, worker counts, caches and trunk features, which must not change a number. A
+    weights file counts by its bytes, not its path.
     """
     values = settings.as_dict()
     weights = Path(settings.model.weights)
@@ -35,9 +35,9 @@ def identity(settings: TrainSettings, *, index_digest: str, split_digest: str) -
         "index": index_digest,
         "split": split_digest,
         "seed": settings.seed,
-        "data": {k: values["data"][k] for k in ("windows", "size", "fit", "augment", "batch_size", "balance")},
+        "data": {k: values["data"][k] for k in ("windows", "size", "fit", "augment", "views", "batch_size", "balance")},
         "model": values["model"] | ({"weights": digest_file(weights)} if weights.is_file() else {}),
-        "recipe": values["recipe"],
+        "recipe": {k: v for k, v in values["recipe"].items() if k != "name"},
         "trainer": {
             key: values["trainer"][key]
             for key in ("devices", "num_nodes", "precision", "accumulate_grad_batches", "gradient_clip_val")

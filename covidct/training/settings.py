@@ -45,9 +45,10 @@ class DataSettings:
     size: int
     fit: Literal["pad", "stretch", "crop"]
     augment: dict[str, Any] | None
+    views: int | None
     batch_size: int
     workers: int
-    cache: Literal["none", "memory"]
+    cache: Literal["none", "memory", "disk"]
     balance: Literal["none", "sampler", "loss"]
 
 
@@ -88,10 +89,19 @@ class StopSettings:
 class RecipeSettings:
     """Optimizer phases, stop rule and the choice of the checkpoint that counts (`conf/recipe/`)."""
 
+    name: str
     phases: list[dict[str, Any]]
     stop: StopSettings
     best: Literal["val_loss", "val_accuracy", "val_macro_auc"]
     label_smoothing: float
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """Whether the frozen part of the network is computed once instead of in every epoch, and where it is kept."""
+
+    use: Literal["auto", "on", "off"]
+    folder: str | None
 
 
 @dataclass(frozen=True)
@@ -126,6 +136,7 @@ class TrainSettings:
     """Everything `covidct train` is told."""
 
     name: str
+    arm: str
     profile: Literal["rigorous", "paper"]
     seed: int
     runs: str
@@ -134,6 +145,7 @@ class TrainSettings:
     split: SplitSettings
     model: ModelSettings
     recipe: RecipeSettings
+    features: FeatureSettings
     trainer: TrainerSettings
     logger: LoggerSettings
 
