@@ -107,7 +107,7 @@ class ComparisonPlan:
             raise UsageError(
                 f"a comparison needs two arms; {found}",
                 where=f"by={self.by}",
-                remedy="give the runs of the other arm too, or tell the arms apart by another key: by=recipe.phases.0.lr",
+                remedy="give the runs of the other arm too, or tell arms apart by another key: by=recipe.phases.0.lr",
             )
         wanted = [arm for pair in self.contrasts or [] for arm in pair] + ([self.reference] if self.reference else [])
         for arm in wanted:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from covidct.errors import DataRefused, UsageError
-from covidct.evaluation.catalogue import FAILED, FINISHED, CataloguedRun
-from covidct.files import read_json
+from covidct.errors import UsageError
 
 COUNTED, UNFINISHED, UNDEFINED, MISSING = "counted", "unfinished", "undefined", "missing"
-"""What became of a run, beside `FAILED`: its value counts, it has not ended, its metric is undefined, it is not there."""
+"""What became of a run, beside `FAILED`: it has a value, has not ended, has no defined value, or is not there."""
 
 SAME_PATIENTS = ("digests.split", "digests.index")
 """Runs that differ in one of these were scored on other patients: they are no pair."""
@@ -26,9 +23,11 @@ SAME_CONDITIONS = {
     "trainer.accumulate_grad_batches": "accumulated batches",
     "trainer.devices": "devices",
     "trainer.precision": "precision",
-    "code.commit": "version of the code",
 }
-"""Facts that arms of one repeat should share, or else something beside the arm may explain the difference."""
+"""Facts that arms of one repeat must share, or else something beside the arm may explain the difference."""
+
+NOTED_CONDITIONS = {"code.commit": "version of the code"}
+"""Facts that are better shared; a difference is said, and is not held against the pair."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def table_of(outcomes: Sequence[Outcome]) -> Table:
         if place in cells:
             raise UsageError(
                 f"two runs of arm {outcome.arm} in repeat {outcome.repeat}: {cells[place].run} and {outcome.run}",
-                remedy="give the runs of one study only, or tell them apart: by=KEY for arms, pair=[KEY,...] for repeats",
+                remedy="give the runs of one study, or tell them apart: by=KEY for arms, pair=[KEY,...] for repeats",
             )
         cells[place] = outcome
     arms = sorted({arm for arm, _ in cells})
@@ -109,137 +108,6 @@ def table_of(outcomes: Sequence[Outcome]) -> Table:
     return Table(arms, repeats, cells)
 
 
-def outcomes_of_runs(
-    runs: Sequence[CataloguedRun],
-    metric: str,
-    *,
-    by: str,
-    pair: Sequence[str],
-    measure: Callable[[CataloguedRun, str], Any] = lambda run, metric: run.value(metric),
-) -> list[Outcome]:
-    """One outcome for each run folder.
-
-    Args:
-        runs: The runs.
-        metric: A dotted word.
-        by: What tells arms apart.
-        pair: What runs of a pair have in common, such as ["repeat", "seed"].
-        measure: Gives the metric of a run.
-
-    Raises:
-        UsageError: A run does not say which arm or repeat it is.
-        DataRefused: A file of a run cannot be read.
-    """
-    varying = [key for key in pair if len({str(run.value(key)) for run in runs}) > 1] or list(pair[:1])
-    return [_outcome(run, metric, by, varying, measure) for run in runs]
-
-
-def _outcome(
-    run: CataloguedRun,
-    metric: str,
-    by: str,
-    pair: Sequence[str],
-    measure: Callable[[CataloguedRun, str], Any],
-) -> Outcome:
-    arm = run.value(by)
-    places = [run.value(key) for key in pair]
-    for key, value in ((by, arm), *zip(pair, places, strict=True)):
-        if value is None:
-            raise UsageError(
-                f"the run does not say its {key}",
-                where=str(run.path),
-                remedy="leave it out, or name a key that every run has: by=KEY pair=[KEY,...]",
-            )
-    words = {"seed": "seed ", "repeat": ""}
-    repeat = ", ".join(f"{words.get(key, key + ' ')}{value}" for key, value in zip(pair, places, strict=True))
-    seconds = run.value("seconds")
-    common: dict[str, Any] = {
-        "arm": str(arm) if by == "arm" else f"{by.rpartition('.')[2]}={arm}",
-        "repeat": repeat,
-        "run": run.path.name,
-        "seconds": float(seconds) if isinstance(seconds, int | float) else None,
-        "path": run.path,
-    }
-    if run.state == FAILED:
-        return Outcome(**common, state=FAILED, reason=run.reason)
-    if run.state not in FINISHED:
-        return Outcome(**common, state=UNFINISHED, reason=f"state {run.state}")
-    value = measure(run, metric)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise UsageError(f"{metric} is no number but {value!r}", where=str(run.path))
-    ratio, patients = _ratio(run.path)
-    common |= {"test_over_train": ratio, "patients": patients}
-    common["facts"] = {key: run.value(key) for key in (*SAME_PATIENTS, *SAME_CONDITIONS)}
-    if value is None or not math.isfinite(value):
-        why = "not evaluated" if metric.startswith("test.") and run.state != "evaluated" else f"{metric} is undefined"
-        return Outcome(**common, state=UNDEFINED, reason=why)
-    return Outcome(**common, state=COUNTED, value=float(value))
-
-
-def _ratio(path: Path) -> tuple[float | None, int | None]:
-    """Validation over training patients of the run's own split (or images), and the number of patients."""
-    file = path / "split.json"
-    if not file.is_file():
-        return None, None
-    split = read_json(file)
-    train, val = len(split.get("train") or ()), len(split.get("val") or ())
-    if not (train and val):
-        return None, None
-    return val / train, train + val if split.get("unit") == "patient" else None
-
-
-def outcomes_of_table(path: Path, metric: str) -> list[Outcome]:
-    """Outcomes from a CSV table with the columns `arm`, `repeat` and the metric; optionally `state`, `reason`, `run`
-    and `seconds`. An empty metric is an undefined outcome, not a dropped one.
-
-    Raises:
-        DataRefused: The file is missing or is not such a table.
-    """
-    import pandas as pd
-
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except FileNotFoundError:
-        raise DataRefused("the table does not exist", where=str(path)) from None
-    except (ValueError, OSError) as error:
-        raise DataRefused(f"not a CSV table: {error}", where=str(path)) from None
-    missing = [name for name in ("arm", "repeat", metric) if name not in frame.columns]
-    if missing:
-        raise DataRefused(
-            f"the table lacks the column {missing[0]!r}",
-            where=str(path),
-            remedy=f"it has {', '.join(map(str, frame.columns))}; metric=... names the column to compare",
-        )
-    outcomes = []
-    for number, row in enumerate(frame.to_dict("records"), start=2):
-        where = f"{path}, line {number}"
-        if not row["arm"].strip() or not row["repeat"].strip():
-            raise DataRefused("arm or repeat is empty", where=where)
-        state, reason = row.get("state", ""), row.get("reason") or None
-        value = _number(row[metric], metric, where)
-        if value is not None and not math.isfinite(value):
-            value, reason = None, reason or f"{metric} is {row[metric]}"
-        if state in (FAILED, UNFINISHED, MISSING):
-            value = None
-        else:
-            state = UNDEFINED if value is None else COUNTED
-        if value is None and reason is None:
-            reason = f"{metric} is empty"
-        seconds = _number(row.get("seconds", ""), "seconds", where)
-        name = row.get("run") or f"line {number}"
-        outcomes.append(Outcome(row["arm"].strip(), row["repeat"].strip(), state, value, reason, name, seconds))
-    return outcomes
-
-
-def _number(text: str, name: str, where: str) -> float | None:
-    if not text.strip():
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        raise DataRefused(f"{name} is no number: {text!r}", where=where) from None
-
-
 @dataclass(frozen=True)
 class Pairing:
     """The repeats of two arms that can be compared.
@@ -247,13 +115,15 @@ class Pairing:
     Args:
         repeats: Those with a value in both arms, on the same patients.
         excluded: (repeat, why) of all others.
-        unfair: What should be the same in each pair and is not.
+        unfair: What must be the same in each pair and is not.
+        noted: What had better be the same and is not.
         unchecked: What could not be checked, because a run does not record it.
     """
 
     repeats: list[str]
     excluded: list[tuple[str, str]]
     unfair: list[str]
+    noted: list[str]
     unchecked: list[str]
 
 
@@ -274,21 +144,24 @@ def pair_up(table: Table, first: str, second: str, *, by: str = "arm") -> Pairin
         cells = [table.cells[arm, repeat] for arm in (first, second)]
         lacking = [cell for cell in cells if cell.state != COUNTED]
         if lacking:
-            excluded.append((repeat, "; ".join(f"{c.arm}: {c.state} ({c.reason or 'no reason given'})" for c in lacking)))
+            excluded.append(
+                (repeat, "; ".join(f"{c.arm}: {c.state} ({c.reason or 'no reason given'})" for c in lacking))
+            )
             continue
         if any(_compare(cells, key) is False for key in SAME_PATIENTS):
             excluded.append((repeat, f"{first} and {second} were trained and scored on different splits: unpaired"))
             continue
         repeats.append(repeat)
-        for key, name in SAME_CONDITIONS.items():
+        for key, name in (SAME_CONDITIONS | NOTED_CONDITIONS).items():
             same = _compare(cells, key)
             if same is None:
                 unknown.add(name)
             elif not same and not _follows(key, by):
                 differing.setdefault(name, []).append(repeat)
         unknown |= {"split" for key in SAME_PATIENTS[:1] if _compare(cells, key) is None}
-    unfair = [f"{name} differs in repeat {', '.join(where)}" for name, where in differing.items()]
-    return Pairing(repeats, excluded, unfair, sorted(unknown))
+    said = {name: f"{name} differs in repeat {', '.join(where)}" for name, where in differing.items()}
+    unfair = [text for name, text in said.items() if name in SAME_CONDITIONS.values()]
+    return Pairing(repeats, excluded, unfair, [text for text in said.values() if text not in unfair], sorted(unknown))
 
 
 def _compare(cells: Sequence[Outcome], key: str) -> bool | None:

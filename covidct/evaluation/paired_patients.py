@@ -113,7 +113,7 @@ def paired_tests(
     pick = np.array([np.eye(len(arms))[place[a]] - np.eye(len(arms))[place[b]] for a, b in contrasts]).T
     bootstrap = PatientBootstrap.draw(cases.strata, replicates, np.random.default_rng(seed))
     ones = np.ones((1, cases.patients))
-    found: dict[tuple[str, str], list[PatientTest]] = {tuple(pair): [] for pair in contrasts}
+    found: dict[tuple[str, str], list[PatientTest]] = {(a, b): [] for a, b in contrasts}
     for metric in METRICS:
         if metric == "macro_auc" and len(np.unique(cases.truth)) < 2:
             continue
@@ -123,12 +123,12 @@ def paired_tests(
         if cases.smallest < LEAST_PATIENTS:
             ends: list[tuple[float, float] | None] = [None] * len(contrasts)
         else:
-            ends = bootstrap.intervals(list(estimates), lambda weights, statistic=statistic: statistic(weights) @ pick)
+            ends = bootstrap.intervals(list(estimates), _Contrasted(statistic, pick))
         influence = {arm: _influence(metric, cases, arm) for arm in arms} if metric != "accuracy" else {}
         for pair, estimate, end in zip(contrasts, estimates, ends, strict=True):
             a, b = pair
             if metric == "accuracy":
-                p = sign_flip(_right(cases, a) - _right(cases, b), seed=seed)
+                p: float | None = sign_flip(_right(cases, a) - _right(cases, b), seed=seed)
                 test = "sign flips of patients"
             else:
                 p = _z_test(float(estimate), clustered_variance(influence[a] - influence[b], cases.strata))
@@ -215,7 +215,9 @@ class _Statistic:
         for arm in arms:
             if metric == "macro_auc":
                 areas = [
-                    WeightedAUC(cases.truth == k, run[:, k], cases.patient) for run in cases.scores[arm] for k in classes
+                    WeightedAUC(cases.truth == k, run[:, k], cases.patient)
+                    for run in cases.scores[arm]
+                    for k in classes
                 ]
                 self._areas.append(areas)
                 continue
@@ -231,6 +233,16 @@ class _Statistic:
             return np.column_stack([np.mean([area(weights) for area in areas], axis=0) for areas in self._areas])
         below = weights @ self._denominators.T
         return np.column_stack([((weights @ above.T) / below).mean(axis=1) for above in self._numerators])
+
+
+class _Contrasted:
+    """Differences of arms as a function of patient weights: [r, patients] to [r, contrasts]."""
+
+    def __init__(self, statistic: _Statistic, pick: np.ndarray) -> None:
+        self._statistic, self._pick = statistic, pick
+
+    def __call__(self, weights: np.ndarray) -> np.ndarray:
+        return np.asarray(self._statistic(weights) @ self._pick)
 
 
 def _influence(metric: str, cases: PairedCases, arm: str) -> np.ndarray:
