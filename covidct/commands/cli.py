@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from covidct.errors import UsageError
+
 
 class Verb(NamedTuple):
     """One line of the overview and an example that can be typed as it stands."""
@@ -39,6 +41,7 @@ VERBS = {
         "classify a folder of DICOM files with a trained run",
         "covidct predict run=runs/NAME input=scans output=predictions",
     ),
+    "runs": Verb("list, choose, compare and export runs, without any server", "covidct runs ls"),
     "doctor": Verb("check versions, hardware, decoders, weights and W&B", "covidct doctor"),
 }
 
@@ -88,7 +91,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     from covidct.commands import compose
 
-    return compose.run(name, words[1:])
+    rest = words[1:]
+    if name == "runs":
+        from covidct.commands.runs_words import as_keys
+
+        try:
+            rest = as_keys(rest)
+        except UsageError as error:
+            compose.report_failure(error)
+            return error.exit_code
+    return compose.run(name, rest)
 
 
 def _complete(words: list[str]) -> int:

@@ -60,6 +60,11 @@ class CataloguedRun:
         """Why the run failed, or None."""
         return str(self.failure.get("reason", "not recorded")) if self.state == FAILED else None
 
+    @property
+    def blocks(self) -> list[dict[str, Any]]:
+        """The blocks of metrics.json, for figures: points of ROC curves may be left out."""
+        return list((self.metrics or {}).get("blocks", []))
+
     def value(self, key: str) -> Any:
         """One fact about the run, None where it is undefined or absent.
 
@@ -80,7 +85,7 @@ class CataloguedRun:
             return self.path.name
         parts = key.split(".")
         if parts[0] in SPLITS and any(level in parts for level in LEVELS):
-            return figure_of(self.metrics, key)
+            return figure_in(self.blocks, key)
         found = _descend(self.record, parts)
         if found is None:
             found = _descend(self.failure, parts)
@@ -105,6 +110,13 @@ class _RunOnDisk(CataloguedRun):
     def metrics(self) -> dict[str, Any] | None:
         file = self.path / "metrics.json"
         return _mapping(file) if file.is_file() else None
+
+    @cached_property
+    def blocks(self) -> list[dict[str, Any]]:
+        # Read anew and without the curves, which are half of it: a thousand runs are kept in memory.
+        if "metrics" in self.__dict__ or not (self.path / "metrics.json").is_file():
+            return super().blocks
+        return [{**block, "roc": None} for block in _mapping(self.path / "metrics.json").get("blocks", [])]
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
@@ -158,10 +170,8 @@ def is_run_folder(folder: Path) -> bool:
     return (folder / "run.json").is_file() or (folder / "failure.json").is_file()
 
 
-def figure_of(summary: Mapping[str, Any] | None, key: str) -> Any:
-    """A figure of metrics.json by its dotted word (see `CataloguedRun.value`), None where undefined or absent."""
-    if summary is None:
-        return None
+def figure_in(blocks: Sequence[Mapping[str, Any]], key: str) -> Any:
+    """A figure among the blocks of metrics.json by its dotted word (see `CataloguedRun.value`); None where absent."""
     split, *rest = key.split(".")
     at = next((place for place, word in enumerate(rest) if word in LEVELS), None)
     if at is None:
@@ -171,7 +181,7 @@ def figure_of(summary: Mapping[str, Any] | None, key: str) -> Any:
     aggregation, rest = (rest[0], rest[1:]) if has_rule else (NATURAL_AGGREGATION[level], rest)
     blocks = [
         block
-        for block in summary.get("blocks", [])
+        for block in blocks
         if (block["split"], block["level"], block["aggregation"]) == (split, level, aggregation)
     ]
     wanted = POOLED if site in ("", "pooled") else site

@@ -14,7 +14,7 @@ def block(split: str, site: str, level: str, aggregation: str, **figures: float 
 
     def measure(value: float | None) -> dict[str, Any]:
         ends = (None, None) if value is None else (value - 0.1, value + 0.1)
-        return {"value": value, "low": ends[0], "high": ends[1]}
+        return {"value": value, "low": ends[0], "high": ends[1], "n_patients": 30}
 
     return {
         "split": split, "site": site, "level": level, "aggregation": aggregation, "n_patients": 30, "n_slices": 180,
