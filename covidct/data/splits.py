@@ -24,6 +24,7 @@ from covidct.data.leaks import (
     refuse_straddling_patients,
     some,
 )
+from covidct.data.official import official_partition, official_pool
 from covidct.errors import DataRefused, IntegrityError, UsageError
 from covidct.files import read_json, write_json
 from covidct.provenance import digest_json
@@ -31,8 +32,8 @@ from covidct.provenance import digest_json
 if TYPE_CHECKING:
     from covidct.data.table import SliceTable
 
-KINDS = ("patient", "paper_image_level", "official")
-Kind = Literal["patient", "paper_image_level", "official"]
+KINDS = ("patient", "paper_image_level", "official", "official_pool")
+Kind = Literal["patient", "paper_image_level", "official", "official_pool"]
 SCHEMA = 1
 FRACTION_TRAIN = 0.75
 """3:1, paper L236."""
@@ -45,7 +46,7 @@ class Split:
     """A frozen assignment of patients (or, under `paper_image_level`, of slices) to partitions.
 
     Args:
-        name: How it was made: "patient", "paper_image_level" or "official".
+        name: How it was made: "patient", "paper_image_level", "official" or "official_pool".
         repeat: Which of the independent random splits this is (the paper: "repeated 5 times", L240), from 0.
         seed: Seed of the family of repeats. It and `repeat` have no meaning for "official".
         fraction_train: The wanted share of training patients (or slices) among training and validation.
@@ -164,6 +165,7 @@ def make_split(
         kind: "patient": whole patients at random, stratified by class and, within a class, by site.
             "paper_image_level": slices at random, as the paper says; leaks by design.
             "official": the partition that the source itself names for each slice (`official_split`).
+            "official_pool": the test set that the source names; all else is drawn anew, like "patient".
         repeat: Number of the independent random split, from 0.
         seed: Seed of the family of repeats.
         train_fraction: Share of training patients (slices) among training and validation, inside (0, 1).
@@ -173,7 +175,7 @@ def make_split(
         UsageError: An unknown kind or site, or a number out of range.
         DataRefused: A class would be missing in training or validation (faults 11, 12), a patient carries two
             classes (paper L208-211) or lies both inside and outside of the external sites, or the official split is
-            missing for some slices or divides a patient.
+            missing for some slices, has no test set to keep, or divides a patient.
         IntegrityError: Two patients that could come to lie on two sides share a slice pixel by pixel (fault 15).
     """
     if kind not in KINDS:
@@ -195,15 +197,19 @@ def make_split(
     inside = slices[~external]
     order = f"{seed}/{repeat}"
     if kind == "official":
-        train, val, official = _official(inside)
-        tests |= official
+        train, val, published = official_partition(inside)
+        tests |= published
     elif kind == "paper_image_level":
         train, val = by_image(inside, train_fraction, order)
     else:
+        pool = inside
+        if kind == "official_pool":
+            pool, published = official_pool(inside)
+            tests |= published
         refuse_mixed_patients(slices)
-        refuse_straddling_patients({"training and validation": inside, **tests})
-        refuse_shared_pixels(inside, {"train/val": inside, **tests}, within=True)
-        train, val = by_patient(inside, train_fraction, order)
+        refuse_straddling_patients({"training and validation": pool, **tests})
+        refuse_shared_pixels(pool, {"train/val": pool, **tests}, within=True)
+        train, val = by_patient(pool, train_fraction, order)
 
     key = "slice_key" if kind == "paper_image_level" else "patient_key"
     parts = {"train": train, "val": val, **{f"test/{name}": rows for name, rows in tests.items()}}
@@ -284,24 +290,6 @@ def describe_split(split: Split) -> str:
             "of this split are too good; it exists to show what the paper did, use split=patient for your own work."
         )
     return "\n".join(lines)
-
-
-def _official(slices: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, pd.DataFrame]]:
-    """The partition named by the source; the test slices of each site are a test set of their own."""
-    named = slices["official_split"]
-    if wrong := int((~named.isin(["train", "val", "test"])).sum()):
-        raise DataRefused(
-            f"{wrong} of {len(slices)} labelled slices have no official split",
-            remedy="use split=patient, or list the sites without one in split.external_sites",
-        )
-    test = slices[named == "test"]
-    tests = {str(site) or "official": rows for site, rows in test.groupby("site")}
-    train, val = slices[named == "train"], slices[named == "val"]
-    for name, rows in (("train", train), ("val", val)):
-        if rows.empty:
-            raise DataRefused(f"the official split has no {name} slices", remedy="use split=patient")
-    refuse_straddling_patients({"train": train, "val": val, **{f"test/{k}": v for k, v in tests.items()}})
-    return train, val, tests
 
 
 def _labelled(frame: pd.DataFrame) -> pd.Series:

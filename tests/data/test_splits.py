@@ -258,6 +258,61 @@ def test_official_split_must_be_complete_and_by_patient():
         make_split(cohort(TWO, official=lambda patient: "train"), kind="official")
 
 
+def official_cohort() -> Table:
+    """8 and 12 patients: 2 and 3 of them are the published test set, the rest is named train or val."""
+    return cohort(TWO, official=lambda patient: ["test", "train", "val", "train"][patient % 4])
+
+
+def test_official_pool_keeps_the_test_set_and_draws_the_rest_anew():
+    table = official_cohort()
+    frame = table.accepted
+    published = set(frame.loc[frame["official_split"] == "test", "patient_key"])
+    pool = set(frame["patient_key"]) - published
+    assert (len(published), len(pool)) == (5, 15)
+    seen = set()
+    for repeat in range(6):
+        split = make_split(table, kind="official_pool", repeat=repeat)
+        assert set(split.tests) == {"wuhan"}
+        assert set(split.tests["wuhan"]) == published
+        assert set(split.train) | set(split.val) == pool
+        assert not set(split.train) & set(split.val)
+        # 6 and 9 in the pool; 4.5 and 6.75 of them train, together 11.25, rounded to 11
+        assert [split.counts["train"][label]["patients"] for label in ("normal", "covid19")] == [4, 7]
+        # the pool alone, as a cohort of its own, is drawn in the same way
+        alone = make_split(Table(frame[frame["official_split"] != "test"].reset_index(drop=True)), repeat=repeat)
+        assert (split.train, split.val) == (alone.train, alone.val)
+        seen.add(split.train)
+    assert len(seen) == 6
+
+
+def test_official_pool_beside_external_sites():
+    table = cohort(
+        {**TWO, ("fifth", "covid19"): 2}, official=lambda patient: ["test", "train", "val", "train"][patient % 4]
+    )
+    table.accepted.loc[table.accepted["site"] == "fifth", "official_split"] = None
+    split = make_split(table, kind="official_pool", external_sites=["fifth"])
+    assert sorted(split.tests) == ["fifth", "wuhan"]
+    with pytest.raises(DataRefused, match="have no official split"):
+        make_split(table, kind="official_pool")
+
+
+def test_official_pool_refuses_what_leaks_into_the_test_set():
+    table = official_cohort()
+    frame = table.accepted
+    own = frame.loc[frame["official_split"] == "train", "patient_key"].iloc[0]
+    frame.loc[frame.index[frame["patient_key"] == own][0], "official_split"] = "test"
+    with pytest.raises(DataRefused, match=own):
+        make_split(table, kind="official_pool")
+    table = official_cohort()
+    frame = table.accepted
+    tested, validated = (frame.index[frame["official_split"] == part][0] for part in ("test", "val"))
+    frame.loc[tested, "pixel_hash"] = frame.loc[validated, "pixel_hash"]
+    with pytest.raises(IntegrityError, match="same pixels"):
+        make_split(table, kind="official_pool")
+    with pytest.raises(DataRefused, match="no test slices"):
+        make_split(cohort(TWO, official=lambda patient: "train"), kind="official_pool")
+
+
 @pytest.mark.parametrize("kind", ["patient", "paper_image_level"])
 def test_file_round_trip(tmp_path, kind):
     table = cohort({**TWO, ("b", "normal"): 2})
