@@ -10,10 +10,13 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -42,6 +45,37 @@ def config_folder() -> Path:
     raise UsageError("the configs of covidct are missing", where=str(package), remedy="install covidct again")
 
 
+def config_of(verb: str) -> str:
+    """The name of a verb's config and module: `sweep-config` has sweep_config."""
+    return verb.replace("-", "_")
+
+
+def module_of(verb: str) -> str:
+    """The module of a verb."""
+    return f"covidct.commands.{config_of(verb)}"
+
+
+def typed_words() -> list[str]:
+    """The words behind the verb of the running command that set something, as they were typed."""
+    return [str(word) for word in HydraConfig.get().overrides.task]
+
+
+def compose_again(verb: str, words: Sequence[str]) -> dict[str, Any]:
+    """The config of `verb` for other words than the running command's, as plain values.
+
+    Raises:
+        UsageError: As for a command line.
+    """
+    running = GlobalHydra.instance().is_initialized()
+    opened = nullcontext() if running else hydra.initialize_config_dir(str(config_folder()), version_base="1.3")
+    try:
+        with opened:
+            return plain(hydra.compose(config_of(verb), overrides=list(words)))
+    except (HydraException, OmegaConfBaseException) as error:
+        failure = error
+    raise _explain(verb, words, failure)
+
+
 def run(verb: str, words: Sequence[str]) -> int:
     """Compose the config of `verb` from `words`, run it, and return the exit code."""
     failures: list[CovidctError] = []
@@ -52,7 +86,7 @@ def run(verb: str, words: Sequence[str]) -> int:
         hydra_argv, sys.argv = sys.argv, original
         try:
             values = plain(config)
-            importlib.import_module(f"covidct.commands.{verb}").run(values)
+            importlib.import_module(module_of(verb)).run(values)
         except CovidctError as error:
             failures.append(error)  # the other jobs of a multirun go on
             report_failure(error)
@@ -63,7 +97,7 @@ def run(verb: str, words: Sequence[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [original[0], *words]
     try:
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=verb)(job)()
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_of(verb))(job)()
     except SystemExit as end:
         return int(end.code or 0) if not isinstance(end.code, str) else 2
     except KeyboardInterrupt:
@@ -138,7 +172,7 @@ def _keys(values: Any, prefix: str = "") -> Iterator[str]:
             yield from _keys(value, name)
     elif isinstance(values, list | tuple):
         for position, value in enumerate(values):
-            yield from _keys(value, f"{prefix}[{position}]")
+            yield from _keys(value, f"{prefix}.{position}")  # as it is typed: recipe.phases.0.lr
 
 
 def _explain(verb: str, words: Sequence[str], error: Exception) -> UsageError:
@@ -162,10 +196,11 @@ def _explain(verb: str, words: Sequence[str], error: Exception) -> UsageError:
 def _known_keys(verb: str, overrides: Sequence[str]) -> list[str]:
     """Every key of the verb's config; group choices that were typed are honoured where they compose."""
     groups = [o for o in overrides if "." not in o.split("=", 1)[0] and (config_folder() / o.split("=")[0]).is_dir()]
-    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+    running = GlobalHydra.instance().is_initialized()
+    with nullcontext() if running else hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
         try:
-            config = hydra.compose(verb, overrides=groups)
+            config = hydra.compose(config_of(verb), overrides=groups)
         except HydraException:
-            config = hydra.compose(verb)
-    keys = [key for key in _keys(OmegaConf.to_container(config)) if "[" not in key]
+            config = hydra.compose(config_of(verb))
+    keys = list(_keys(OmegaConf.to_container(config)))
     return [*keys, *(path.name for path in config_folder().iterdir() if path.is_dir())]

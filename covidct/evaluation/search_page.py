@@ -1,0 +1,75 @@
+"""`search.html`: one file that says what a search tried, what it found, and how far to trust its winner."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from covidct.files import replacing
+
+
+def write_search_page(
+    path: Path,
+    facts: Mapping[str, Any],
+    trials: pd.DataFrame,
+    parameters: Sequence[str],
+    pictures: Sequence[tuple[str, Path]],
+    *,
+    command: str,
+    confirmation: Mapping[str, Any] | None,
+) -> None:
+    """Write the page, with its pictures inside.
+
+    Args:
+        path: The file.
+        facts: Of `covidct.training.search_results.describe`.
+        trials: Its table of trials.
+        parameters: Their columns.
+        pictures: Words below a picture, and its PNG file.
+        command: What trains the winner; empty when there is none.
+        confirmation: What fresh repeats said; None when there were none.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("covidct.evaluation"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    embedded = [
+        (words, "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()) for words, file in pictures
+    ]
+    first, way = next(iter(facts["objectives"].items()))
+    ranked = trials.sort_values(
+        ["state", first, "number"], key=lambda c: c.ne("complete") if c.name == "state" else c, na_position="last",
+        ascending=[True, way == "min", True],
+    )  # fmt: skip
+    columns = ["number", "state", *facts["objectives"], *parameters, "last_epoch", "reason"]
+    rows = [[_cell(row[column], column) for column in columns] for _, row in ranked.iterrows()]
+    html = environment.get_template("search.html.j2").render(
+        facts=facts,
+        heads=[{"number": "trial", "last_epoch": "epochs"}.get(column, column) for column in columns],
+        rows=rows,
+        pictures=embedded,
+        command=command,
+        confirmation=confirmation,
+        way=way,
+        first=first,
+    )
+    with replacing(path) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+
+
+def _cell(value: Any, column: str) -> str:
+    if value is None or value is pd.NA or (isinstance(value, float) and pd.isna(value)):
+        return "–" if column != "reason" else ""
+    if column == "last_epoch":
+        return str(int(value) + 1)
+    if column == "state":
+        return {"pruned": "ended early"}.get(str(value), str(value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
