@@ -1,4 +1,7 @@
-"""From a file to the picture a network sees: read, window, fit to a square, augment.
+"""From a file to the picture a network sees: read, fit to a square, window, augment.
+
+Windows come after the change of size, as a scanner's thicker pixel would be windowed: so a slice that was decoded once
+serves every window.
 
 This is the only module that knows MONAI. Two things about MONAI shape it:
 
@@ -37,12 +40,16 @@ from monai.utils import MetaKeys, SpaceKeys
 from torch.nn.functional import interpolate, pad
 
 from covidct.ct.read import Slice, read_slice
-from covidct.ct.window import Window, apply
+from covidct.ct.window import GRAY8, HU, Window, apply
 from covidct.errors import UsageError
 
 FITS = ("pad", "stretch", "crop")
-LEVELS = 65535
-"""Steps of a base image. One step of a 1500 HU window is 0.02 HU, far below the noise of any scanner."""
+GENERATION = 2
+"""Raised when the same settings would give other pictures than before, so that nothing kept is taken for the new."""
+GRAY_STEPS = 128
+"""Steps of a base image per grey level of an 8-bit image; Hounsfield values are kept in whole HU, as scanners do."""
+BLACK = -32768
+"""What lies outside a slice that is not square: below every window."""
 
 
 class HounsfieldReader(ImageReader):
@@ -225,6 +232,7 @@ class SliceTransform:
         self.fit = fit
         self.seed = int(seed)
         self.reader = HounsfieldReader()
+        self.augmentation = dict(augment or {})
         self.random = Augmentation.from_dict(augment).transforms(self.size)
         self._state = np.random.RandomState(0)
         for transform in self.random:
@@ -235,23 +243,30 @@ class SliceTransform:
         """Channels of the result."""
         return max(1, len(self.windows))
 
-    def base(self, path: Path | str, frame: int = 0) -> npt.NDArray[np.uint16]:
-        """Read, window and fit one slice.
+    def about(self) -> dict[str, Any]:
+        """What a picture without augmentation depends on besides the slice; plain values."""
+        windows = [[window.low_hu, window.high_hu] for window in self.windows]
+        return {"generation": GENERATION, "windows": windows, "size": self.size, "fit": self.fit}
+
+    def base(self, path: Path | str, frame: int = 0) -> npt.NDArray[np.int16]:
+        """Read one slice and fit it to the square; windows and augmentation play no part.
 
         Returns:
-            `[channels, size, size]`; 0 is black, `LEVELS` is white.
+            `[size, size]`: HU, or grey levels times `GRAY_STEPS`; `BLACK` outside the slice.
 
         Raises:
             DataRefused: The file cannot be read.
             UsageError: A window for an 8-bit image, or none for Hounsfield values.
         """
         pixels, meta = self.reader.get_data(self.reader.read(path, frame=frame))
-        channels = [apply(pixels, window, units=meta["units"]) for window in self.windows or (None,)]
-        square = self._square(torch.from_numpy(np.stack(channels)))
-        return np.rint(square.numpy() * LEVELS).astype(np.uint16)
+        for window in self.windows or (None,):
+            apply(pixels[:1, :1], window, units=meta["units"])  # refuses what does not fit
+        steps = GRAY_STEPS if meta["units"] == GRAY8 else 1
+        square = self._square(torch.from_numpy(pixels.astype(np.float32) * steps)[None])[0]
+        return np.rint(square.numpy()).astype(np.int16)
 
-    def finish(self, base: npt.NDArray[np.uint16], chance: Sequence[int] | None = None) -> torch.Tensor:
-        """Turn a base image into the tensor of a batch.
+    def finish(self, base: npt.NDArray[np.int16], chance: Sequence[int] | None = None) -> torch.Tensor:
+        """Turn a base image into the tensor of a batch: one channel per window, augmented.
 
         Args:
             base: From `base`; not changed.
@@ -261,7 +276,11 @@ class SliceTransform:
         Returns:
             float32 `[channels, size, size]` in [0, 1]: a plain tensor.
         """
-        image = torch.from_numpy(base.astype(np.float32) / np.float32(LEVELS))
+        if self.windows:
+            channels = np.stack([apply(base, window, units=HU) for window in self.windows])
+        else:
+            channels = apply(np.maximum(base, 0)[None] / np.float32(GRAY_STEPS), None, units=GRAY8)
+        image = torch.from_numpy(channels)
         if chance is None or not self.random:
             return image
         self._state.seed(_words(self.seed, *chance))
@@ -296,7 +315,7 @@ class SliceTransform:
         high, wide = (max(1, round(side * self.size / longer)) for side in (rows, cols))
         above, before = (self.size - high) // 2, (self.size - wide) // 2
         image = _resized(image, high, wide)
-        return pad(image, (before, self.size - wide - before, above, self.size - high - above))
+        return pad(image, (before, self.size - wide - before, above, self.size - high - above), value=BLACK)
 
 
 def _resized(image: torch.Tensor, rows: int, cols: int) -> torch.Tensor:

@@ -99,6 +99,11 @@ class Backbone(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (B, K) of images (B, C, H, W) in [0, 1]."""
+        logits: Tensor = self.net(self.prepared(image))
+        return logits
+
+    def prepared(self, image: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [0, 1] as the timm network takes them: channels, normalisation, memory layout."""
         if image.ndim != 4 or image.shape[1] != self.channels:
             raise UsageError(
                 f"the network was built for {self.channels} channel(s) and was given an image of shape "
@@ -110,8 +115,7 @@ class Backbone(nn.Module):
         image = (image - self.mean) / self.std
         if self.channels_last:
             image = image.contiguous(memory_format=torch.channels_last)
-        logits: Tensor = self.net(image)
-        return logits
+        return image
 
     def use_channels_last(self) -> None:
         """Keep weights and images channels-last in memory: faster, above all with bfloat16; the results agree."""

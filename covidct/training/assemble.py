@@ -44,14 +44,22 @@ def make_datamodule(
         size=settings.size,
         fit=settings.fit,
         augment=settings.augment,
+        views=settings.views,
         batch_size=settings.batch_size,
         workers=settings.workers,
         cache=settings.cache,
+        store=beside(settings.index, "store"),
         balance="sampler" if settings.balance == "sampler" else "none",
         seed=seed,
     )
     data.setup()
     return data
+
+
+def beside(index: str, name: str) -> Path:
+    """A folder of this name beside a slice table."""
+    path = Path(index)
+    return (path if path.is_dir() else path.parent) / name
 
 
 def make_trainer(

@@ -13,17 +13,19 @@ import torch
 
 from covidct.ct.window import GRAY8, parse_windows
 from covidct.data.splits import Split, verify_split
+from covidct.data.store import RowStore
 from covidct.data.table import SliceTable, read_table
 from covidct.data.transforms import SliceTransform
 from covidct.errors import DataRefused, UsageError
-from covidct.training.dataset import BaseCache, SliceDataset, SliceLoader, collate
+from covidct.provenance import digest_json
+from covidct.training.dataset import FeatureDataset, Features, SliceDataset, SliceLoader, as_is, collate
 from covidct.training.samplers import EvaluationSampler, TrainSampler
 
 if TYPE_CHECKING:
     from torch.utils.data import Sampler
 
 BALANCES = ("none", "sampler", "loss")
-CACHES = ("none", "memory")
+CACHES = ("none", "memory", "disk")
 
 
 class SliceDataModule(pl.LightningDataModule):
@@ -44,9 +46,12 @@ class SliceDataModule(pl.LightningDataModule):
         size: Side of the pictures in pixels.
         fit: "pad", "stretch" or "crop": see `SliceTransform`.
         augment: Plain values of `Augmentation` for training pictures, or None.
+        views: Number of augmented versions of a slice, the same for every seed; None: a new one each epoch.
         batch_size: Slices per batch and process.
         workers: Loader processes; 0 loads in the main one. Batches do not depend on it.
-        cache: "memory" keeps decoded pictures (2 bytes a pixel and channel); results do not depend on it.
+        cache: "memory" keeps decoded slices (2 bytes a pixel), "disk" keeps them in `store` for all who come after;
+            results do not depend on it.
+        store: Folder of kept slices; each size has a folder of its own in it.
         balance: "sampler" draws all classes equally often in training; "loss" leaves the order alone, the loss is then
             given `class_weights`.
         seed: Seed of order and augmentation.
@@ -62,9 +67,11 @@ class SliceDataModule(pl.LightningDataModule):
         size: int = 224,
         fit: str = "pad",
         augment: Mapping[str, Any] | None = None,
+        views: int | None = None,
         batch_size: int = 32,
         workers: int = 0,
         cache: str = "none",
+        store: Path | None = None,
         balance: str = "none",
         seed: int = 0,
     ) -> None:
@@ -74,10 +81,19 @@ class SliceDataModule(pl.LightningDataModule):
                 raise UsageError(f"unknown {name} {value!r}", remedy=f"use one of {list(known)}")
         if batch_size < 1 or workers < 0 or seed < 0:
             raise UsageError(f"batch_size counts from 1, workers and seed from 0: {batch_size}, {workers}, {seed}")
+        if views is not None and views < 1:
+            raise UsageError(f"views counts from 1: {views}", where="data.views", remedy="null: a new one each epoch")
+        if cache == "disk" and store is None:
+            raise UsageError("cache=disk needs a folder", where="store")
         self.classes = tuple(classes)
         self.batch_size, self.workers, self.balance, self.seed = batch_size, workers, balance, seed
-        self.transform = SliceTransform(parse_windows(windows), size, fit=fit, augment=augment, seed=seed)
-        self._index, self._split, self._keep = index, split, cache == "memory"
+        self.transform = SliceTransform(
+            parse_windows(windows), size, fit=fit, augment=augment, seed=0 if views else seed
+        )
+        self.views = views if augment else None
+        self.features: Features | None = None
+        """Set, batches hold `feature` in place of `image`."""
+        self._index, self._split, self._cache, self._folder = index, split, cache, store
         self._dataset: SliceDataset | None = None
 
     def setup(self, stage: str | None = None) -> None:
@@ -104,9 +120,7 @@ class SliceDataModule(pl.LightningDataModule):
             self.rows = self.split.rows(self.table)
             self._check_labels()
         self._check_units()
-        shape = (self.transform.channels, self.transform.size, self.transform.size)
-        cache = BaseCache(len(frame), shape) if self._keep else None
-        self._dataset = SliceDataset(self.table, self.labels, self.transform, cache)
+        self._dataset = SliceDataset(self.table, self.labels, self.transform, self._store(), self.views)
 
     def partition(self, name: str) -> npt.NDArray[np.int64]:
         """Table rows of "train", "val", "test" (all test sets together) or "test/<name>", ascending."""
@@ -160,10 +174,35 @@ class SliceDataModule(pl.LightningDataModule):
         counts = np.bincount(counted["number"].to_numpy(), minlength=len(self.classes))
         return torch.tensor(counts.sum() / (len(self.classes) * counts), dtype=torch.float32)
 
+    def picture_loader(self, rows: npt.NDArray[np.int64], view: int | None, *, batch_size: int) -> SliceLoader:
+        """Pictures of any rows, in order and on this process alone, features or not.
+
+        Args:
+            rows: Table rows.
+            view: Number of the augmented version; None for none.
+            batch_size: Pictures per batch.
+        """
+        self.setup()
+        visits = rows.tolist() if view is None else [(view, row, 0) for row in rows.tolist()]
+        return self._pictures(visits, batch_size)
+
     def _loader(self, sampler: Sampler[Any]) -> SliceLoader:
+        if self.features is None:
+            return self._pictures(sampler, self.batch_size)
+        in_gpu = getattr(self.features, "in_gpu_memory", False)
+        return SliceLoader(
+            FeatureDataset(self.features, self.labels, self.views),
+            batch_size=self.batch_size,
+            sampler=sampler,
+            pin_memory=torch.cuda.is_available() and not in_gpu,
+            collate_fn=as_is,
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+
+    def _pictures(self, sampler: Any, batch_size: int) -> SliceLoader:
         return SliceLoader(
             self._dataset,  # type: ignore[arg-type]  # set by setup
-            batch_size=self.batch_size,
+            batch_size=batch_size,
             sampler=sampler,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
@@ -171,6 +210,17 @@ class SliceDataModule(pl.LightningDataModule):
             collate_fn=collate,
             generator=torch.Generator().manual_seed(self.seed),  # without one, a loader draws from the global state
         )
+
+    def _store(self) -> RowStore | None:
+        if self._cache == "none":
+            return None
+        count, shape = len(self.table.accepted), (self.transform.size, self.transform.size)
+        if self._cache == "memory":
+            return RowStore(None, count, shape, np.int16)
+        about = {k: v for k, v in self.transform.about().items() if k != "windows"} | {"index": self.table.digest}
+        store = RowStore(self._folder / digest_json(about)[:16], count, shape, np.int16, about)  # type: ignore[operator]
+        store.require_space(store.n_empty, "use data.cache=none, or a smaller data.size")
+        return store
 
     def _read_table(self) -> SliceTable:
         return self._index if isinstance(self._index, SliceTable) else read_table(Path(self._index))

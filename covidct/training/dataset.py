@@ -1,76 +1,20 @@
-"""Slices of a table as samples, and memory for those that were decoded already."""
+"""Slices of a table as samples: pictures, or what the frozen part of a network says of them."""
 
 from __future__ import annotations
 
-import mmap
-import os
-import zlib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from covidct.data.store import RowStore
 from covidct.data.table import SliceTable
 from covidct.data.transforms import SliceTransform
-from covidct.errors import DataRefused, ResourceError
+from covidct.errors import DataRefused
 from covidct.training.samplers import Visit
-
-
-class BaseCache:
-    """Base images in anonymous memory that loader workers share with the process that made them.
-
-    It is not /dev/shm, so a small one (containers) does not matter, and pages are taken only as they are filled. A
-    checksum marks a filled place: a picture that is being written at the same moment, or was left half written by a
-    killed worker, is decoded again. Under a start method other than fork each worker fills one of its own.
-
-    Args:
-        count: Number of table rows.
-        shape: `(channels, size, size)`.
-
-    Raises:
-        ResourceError: The machine has not that much memory.
-    """
-
-    def __init__(self, count: int, shape: tuple[int, int, int]) -> None:
-        self._count, self._shape = count, shape
-        bytes_needed = count * int(np.prod(shape)) * 2
-        bytes_there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        remedy = "use data.cache=none, a smaller size, or fewer windows"
-        if bytes_needed > bytes_there:
-            raise ResourceError(
-                f"keeping {count} slices needs {bytes_needed / 2**30:.1f} GiB, this machine has "
-                f"{bytes_there / 2**30:.1f} GiB",
-                remedy=remedy,
-            )
-        try:
-            pictures, marks = mmap.mmap(-1, max(1, bytes_needed)), mmap.mmap(-1, max(1, count * 4))
-        except OSError as error:
-            raise ResourceError(
-                f"no memory for {bytes_needed / 2**30:.1f} GiB: {error.strerror}", remedy=remedy
-            ) from None
-        self._pictures = np.frombuffer(pictures, dtype=np.uint16, count=bytes_needed // 2).reshape(count, *shape)
-        self._marks = np.frombuffer(marks, dtype=np.uint32, count=count)
-
-    def get(self, row: int) -> npt.NDArray[np.uint16] | None:
-        """The picture of a row, or None when it is not there (yet)."""
-        mark = int(self._marks[row])
-        if not mark or mark != _mark(self._pictures[row]):
-            return None
-        return self._pictures[row]
-
-    def put(self, row: int, picture: npt.NDArray[np.uint16]) -> None:
-        """Keep the picture of a row."""
-        self._pictures[row] = picture
-        self._marks[row] = _mark(picture)
-
-    def __reduce__(self) -> tuple[Any, ...]:  # a spawned worker starts with an empty one
-        return BaseCache, (self._count, self._shape)
-
-
-def _mark(picture: npt.NDArray[np.uint16]) -> int:
-    return zlib.crc32(picture.data) | 1  # 0 means empty
 
 
 class SliceDataset(Dataset[dict[str, Any]]):
@@ -84,7 +28,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
         table: The slice table; `row` counts in `table.accepted`.
         labels: `[rows]` class numbers, -1 for none.
         transform: File to tensor.
-        cache: Memory for base images, or None.
+        store: Keeps base images, or None.
+        views: Number of augmented versions of a slice; None: another one at each visit.
     """
 
     def __init__(
@@ -92,7 +37,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
         table: SliceTable,
         labels: npt.NDArray[np.int64],
         transform: SliceTransform,
-        cache: BaseCache | None = None,
+        store: RowStore | None = None,
+        views: int | None = None,
     ) -> None:
         frame = table.accepted
         self._root = table.root
@@ -101,15 +47,17 @@ class SliceDataset(Dataset[dict[str, Any]]):
         self._names = frame[["slice_key", "patient_key"]].to_numpy()
         self._labels = labels
         self._transform = transform
-        self._cache = cache
+        self._store = store
+        self._views = views
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __getitem__(self, visit: Visit | int) -> dict[str, Any] | DataRefused:  # type: ignore[override]
         """One sample; a `Visit` of training is augmented, a bare row number is not."""
-        chance = visit if isinstance(visit, tuple) else None
         row = visit[1] if isinstance(visit, tuple) else visit
+        view = view_of(visit, self._views)
+        chance = visit if self._views is None and isinstance(visit, tuple) else None if view is None else (view, row)
         try:
             base = self._base(row)
         except (DataRefused, OSError) as error:
@@ -123,14 +71,63 @@ class SliceDataset(Dataset[dict[str, Any]]):
         image = self._transform.finish(base, chance)
         return {"image": image, "label": int(self._labels[row]), "row": row}
 
-    def _base(self, row: int) -> npt.NDArray[np.uint16]:
-        kept = self._cache.get(row) if self._cache is not None else None
+    def _base(self, row: int) -> npt.NDArray[np.int16]:
+        kept = self._store.get(row) if self._store is not None else None
         if kept is not None:
             return kept
         base = self._transform.base(self._root / self._paths[row], int(self._frames[row]))
-        if self._cache is not None:
-            self._cache.put(row, base)
+        if self._store is not None:
+            self._store.put(row, base)
         return base
+
+
+def view_of(visit: Visit | int, views: int | None) -> int | None:
+    """Which of the augmented versions of a slice a visit of training sees; None: the slice as it is, or no versions."""
+    if views is None or not isinstance(visit, tuple):
+        return None
+    epoch, _, earlier = visit
+    return (epoch + earlier) % views
+
+
+class Features(Protocol):
+    """What `covidct.training.features` gives: activations of rows of the table, per augmented view."""
+
+    def batch(self, view: int | None, rows: npt.NDArray[np.int64]) -> torch.Tensor:
+        """Activations (B, ...) of rows."""
+
+
+class FeatureDataset(Dataset[Any]):
+    """Trunk features in place of pictures: `{"feature": (B, ...), "label": int64 (B,), "row": int64 (B,)}`.
+
+    Whole batches are fetched at once, so a batch costs one copy.
+
+    Args:
+        features: Where they are.
+        labels: `[rows]` class numbers, -1 for none.
+        views: See `SliceDataset`.
+    """
+
+    def __init__(self, features: Features, labels: npt.NDArray[np.int64], views: int | None) -> None:
+        self._features, self._labels, self._views = features, labels, views
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitems__(self, visits: Sequence[Visit | int]) -> dict[str, torch.Tensor]:
+        """One batch; torch's loader asks for it under this name."""
+        rows = np.array([visit[1] if isinstance(visit, tuple) else visit for visit in visits], dtype=np.int64)
+        views = [view_of(visit, self._views) for visit in visits]
+        if len(set(views)) == 1:
+            feature = self._features.batch(views[0], rows)
+        else:  # a sampler that draws with replacement meets several views in one epoch
+            each = [self._features.batch(view, rows[i : i + 1]) for i, view in enumerate(views)]
+            feature = torch.cat(each)
+        return {"feature": feature, "label": torch.from_numpy(self._labels[rows]), "row": torch.from_numpy(rows)}
+
+
+def as_is(batch: Any) -> Any:
+    """The collate function of batches that are whole already."""
+    return batch
 
 
 class SliceLoader(DataLoader[dict[str, torch.Tensor]]):

@@ -33,7 +33,7 @@ def evaluate(
     partitions = _own_partitions(run, table) if is_own else _foreign_partition(run, table)
     rows = np.unique(np.concatenate(list(partitions.values())))
     say(f"predicting {len(rows)} slices")
-    found = predict_rows(run, table, rows, device=device)
+    found = predict_rows(run, table, rows, device=device, say=say if is_own else None)
     predictions = predictions_table(
         found, table, partitions, run.scheme, origin(run.folder, run.split, run.module, table)
     )

@@ -27,6 +27,7 @@ from covidct.training.assemble import loggers_of, make_datamodule, make_trainer,
 from covidct.training.checkpoints import KeepCheckpoints, latest_checkpoint, read_checkpoint
 from covidct.training.console import console_callbacks, hush
 from covidct.training.datamodule import SliceDataModule
+from covidct.training.features import training_rows, use_features
 from covidct.training.module import SliceClassifier, predict_slices
 from covidct.training.phases import PhasedOptimizers
 from covidct.training.plateau import direction
@@ -213,6 +214,16 @@ def _fit(parts: _Parts, settings: TrainSettings, table: SliceTable, split: Split
         resume_from = latest_checkpoint(run.checkpoints)
         if resume_from is not None:
             say(f"resuming from {resume_from.name}")
+            module.load_state_dict(read_checkpoint(resume_from)["state_dict"])  # the trunk that features are made with
+        features = use_features(
+            settings,
+            module,
+            data,
+            training_rows(data),
+            precision=settings.trainer.precision,
+            device=trainer.strategy.root_device,
+            say=say,
+        )
         _call(lambda: trainer.fit(module, datamodule=data, ckpt_path=resume_from), trainer)
         if keep.best_path is None:
             raise DataRefused(
@@ -229,6 +240,7 @@ def _fit(parts: _Parts, settings: TrainSettings, table: SliceTable, split: Split
                 best={settings.recipe.best: keep.best_value},
                 epochs=trainer.current_epoch,
                 phases=parts.recipe.changes,
+                features=features,
             )
             predictions = predictions_table(
                 found, table, {"val": data.partition("val")}, module.scheme, origin(run, split, module, table)

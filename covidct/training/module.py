@@ -20,12 +20,14 @@ from torchmetrics.functional.classification import binary_auroc
 from covidct.errors import DataRefused, IntegrityError, UsageError
 from covidct.labels import ClassScheme
 from covidct.models.backbone import WeightsRecord, build_backbone, digest_state, set_trainable
+from covidct.models.cut import TrunkAndTail
 from covidct.training.checkpoints import read_checkpoint
 from covidct.training.phases import phases_of
 
 T = TypeVar("T")
 Batch = Mapping[str, Tensor]
-"""image float32 (B, C, H, W) in [0, 1] | label int64 (B,), absent when unknown | row int64 (B,) into the slice table"""
+"""image float32 (B, C, H, W) in [0, 1], or feature (B, ...): activations of the frozen trunk | label int64 (B,), absent
+when unknown | row int64 (B,) into the slice table"""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,8 @@ class SliceClassifier(pl.LightningModule):
         # not self.log(sync_dist=True): its weights are whole numbers, and uneven processes average wrongly
         self.train_loss = MeanMetric(nan_strategy="error")  # "disable" also drops the weights (torchmetrics 1.9)
         self.train_accuracy = MeanMetric(nan_strategy="error")
+        self.parts: TrunkAndTail | None = None
+        """Needed for batches of features; `covidct.training.features.use_features` sets it."""
         self.predictions: SlicePredictions | None = None
         self._shard: list[dict[str, np.ndarray]] = []
 
@@ -134,6 +138,15 @@ class SliceClassifier(pl.LightningModule):
         """Logits (B, K)."""
         logits: Tensor = self.backbone(image)
         return logits
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Logits (B, K) of a batch of pictures or of features."""
+        if "feature" not in batch:
+            found: Tensor = self(batch["image"])
+            return found
+        if self.parts is None:
+            raise UsageError("a batch of features needs a network that is cut", remedy="use `use_features`")
+        return self.parts.tail(batch["feature"])
 
     def setup(self, stage: str) -> None:
         """Lightning's preparation on every process."""
@@ -155,7 +168,7 @@ class SliceClassifier(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch. Raises `DataRefused` as soon as it is not a finite number on any process."""
-        logits = self(batch["image"]).float()
+        logits = self.logits(batch).float()
         label = batch["label"]
         loss = F.cross_entropy(logits, label, weight=self.class_weights, label_smoothing=self.label_smoothing)
         finite = bool(torch.isfinite(loss))
@@ -172,7 +185,8 @@ class SliceClassifier(pl.LightningModule):
         """Raise the same error on every process; `loss` is None where this process's own is finite."""
         found: tuple[str, list[int]] | None = None
         if loss is not None:
-            bad = ~torch.isfinite(batch["image"]).flatten(1).all(1)
+            seen = batch["feature"] if "feature" in batch else batch["image"]
+            bad = ~torch.isfinite(seen).flatten(1).all(1)
             norm = float(torch.stack([p.detach().norm() for p in self.parameters() if p.requires_grad]).norm())
             images = f"{int(bad.sum())} image(s) hold NaN or infinity" if bad.any() else "the images are finite"
             rows = batch["row"][bad] if bad.any() else batch["row"]
@@ -222,7 +236,7 @@ class SliceClassifier(pl.LightningModule):
 
     def _collect(self, batch: Batch) -> Tensor:
         # float32 before softmax: bfloat16 leaves a few dozen distinct scores, and AUC needs their order
-        probability = torch.softmax(self(batch["image"]).float(), dim=1)
+        probability = torch.softmax(self.logits(batch).float(), dim=1)
         row = batch["row"]
         label = batch["label"] if "label" in batch else torch.full_like(row, -1)
         self._shard.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from covidct.labels import ClassScheme
 from covidct.training.assemble import make_datamodule, make_trainer
 from covidct.training.checkpoints import BEST
 from covidct.training.console import hush
+from covidct.training.features import use_features
 from covidct.training.module import SliceClassifier, SlicePredictions, load_classifier, predict_slices
 from covidct.training.runs import RunFolder
 from covidct.training.settings import TrainerSettings, TrainSettings, read_settings
@@ -89,8 +90,24 @@ def open_run(path: Path) -> TrainedRun:
     )
 
 
-def predict_rows(run: TrainedRun, table: SliceTable, rows: np.ndarray, *, device: str = "auto") -> SlicePredictions:
-    """Probabilities for rows of any table, in evaluation mode and in the run's precision, each slice once."""
+def predict_rows(
+    run: TrainedRun,
+    table: SliceTable,
+    rows: np.ndarray,
+    *,
+    device: str = "auto",
+    say: Callable[[str], None] | None = None,
+) -> SlicePredictions:
+    """Probabilities for rows of any table, in evaluation mode and in the run's precision, each slice once.
+
+    Args:
+        run: The trained run.
+        table: The slice table the rows count in.
+        rows: Which slices.
+        device: Lightning's name of the accelerator, or "auto".
+        say: Prints a line. Given, a run that was trained on trunk features is also tested on them, and they are kept:
+            the next run with the same trunk finds them. For tables with an index folder of their own only.
+    """
     hush()
     data = make_datamodule(run.settings.data, table, None, seed=run.settings.seed, classes=run.scheme.names)
     settings = TrainerSettings(
@@ -104,7 +121,18 @@ def predict_rows(run: TrainedRun, table: SliceTable, rows: np.ndarray, *, device
         deterministic="warn",
     )
     trainer = make_trainer(settings, run.folder.path, max_epochs=1, callbacks=[], loggers=[])
-    return predict_slices(trainer, run.module, data.evaluation_loader(np.asarray(rows, dtype=np.int64)))
+    rows = np.asarray(rows, dtype=np.int64)
+    if say is not None and run.folder.read().get("features", {}).get("used"):
+        use_features(
+            run.settings,
+            run.module,
+            data,
+            {None: np.unique(rows)},
+            precision=settings.precision,
+            device=trainer.strategy.root_device,
+            say=say,
+        )
+    return predict_slices(trainer, run.module, data.evaluation_loader(rows))
 
 
 def _precision(trained: str, device: str) -> Any:

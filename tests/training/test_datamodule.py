@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pickle
 import random
 import warnings
 
@@ -17,9 +16,8 @@ from sklearn.utils.class_weight import compute_class_weight
 import covidct.training.datamodule as module
 from covidct.data.splits import make_split
 from covidct.data.table import make_table, write_table
-from covidct.errors import DataRefused, IntegrityError, ResourceError, UsageError
+from covidct.errors import DataRefused, IntegrityError, UsageError
 from covidct.training.datamodule import SliceDataModule
-from covidct.training.dataset import BaseCache
 from tests.data import tiny_slices
 
 CLASSES = ("normal", "covid19")
@@ -105,19 +103,35 @@ def test_cache_is_shared_by_workers_and_skips_the_file(tmp_path):
     assert_same(first, epochs(datamodule, 0))  # a new loader: the workers of the first one are gone
 
 
-def test_half_written_cache_entries_are_not_used():
-    cache = BaseCache(3, (1, 4, 4))
-    picture = np.arange(16, dtype=np.uint16).reshape(1, 4, 4)
-    assert cache.get(1) is None
-    cache.put(1, picture)
-    np.testing.assert_array_equal(cache.get(1), picture)
-    cache._pictures[1, 0, 0, 0] = 99
-    assert cache.get(1) is None
-    spawned = pickle.loads(pickle.dumps(cache))  # what a worker gets that was not forked
-    spawned.put(0, picture)
-    assert cache.get(0) is None
-    with pytest.raises(ResourceError, match="cache=none"):
-        BaseCache(10**9, (3, 512, 512))
+def test_the_disk_serves_all_who_come_after(tmp_path):
+    """Other windows, other seeds, no files: what was decoded once is enough. Another size is decoded anew."""
+    table = tiny_slices.write_table(tmp_path)
+    hospital = table, make_split(table)
+    options = {"cache": "disk", "store": tmp_path / "store", "augment": AUGMENT}
+    plain = epochs(data(hospital, augment=AUGMENT), 0, 1)
+    assert_same(plain, epochs(data(hospital, **options, workers=1), 0, 1))
+    for path in table.accepted["path"]:
+        (tmp_path / path).unlink()
+    assert_same(plain, epochs(data(hospital, **options), 0, 1))
+    with pytest.raises(DataRefused, match="now refused"):
+        epochs(data(hospital, **options, size=24), 0)
+
+
+def test_views_are_drawn_again_every_few_epochs_and_for_every_seed(hospital):
+    options = {"augment": AUGMENT, "views": 2}
+
+    def pictures(datamodule, *numbers):
+        batches = epochs(datamodule, *numbers)
+        return {int(row): image for b in batches for row, image in zip(b["row"], b["image"], strict=True)}
+
+    first, second, third = (pictures(data(hospital, **options), number) for number in (0, 1, 2))
+    other_seed = pictures(data(hospital, **options, seed=9), 0)
+    assert all(torch.equal(first[row], third[row]) for row in first)
+    assert not any(torch.equal(first[row], second[row]) for row in first)
+    assert all(torch.equal(first[row], other_seed[row]) for row in first)
+    loader = data(hospital, **options).picture_loader(np.array(sorted(first)), 1, batch_size=3)
+    assert all(torch.equal(i, second[int(r)]) for b in loader for r, i in zip(b["row"], b["image"], strict=True))
+
 
 
 def test_evaluation_is_exact_and_never_augmented(hospital):
@@ -288,7 +302,7 @@ def test_setup_refuses_what_does_not_belong(hospital, tmp_path):
         data(hospital, classes=("normal", "viral")).setup()
     with pytest.raises(DataRefused, match=r"no training slice of \['viral'\]"):
         data(hospital, classes=(*CLASSES, "viral")).setup()
-    for wrong in ({"balance": "yes"}, {"cache": "disk"}, {"batch_size": 0}, {"workers": -1}):
+    for wrong in ({"balance": "yes"}, {"cache": "disk"}, {"batch_size": 0}, {"workers": -1}, {"views": 0}):
         with pytest.raises(UsageError):
             data(hospital, **wrong)
 
