@@ -37,11 +37,22 @@ VERBS = {
     ),
     "evaluate": Verb("score a trained run on its test sets: predictions and metrics", "covidct evaluate run=runs/NAME"),
     "report": Verb("write the report of a run, from its folder alone", "covidct report run=runs/NAME"),
+    "compare": Verb(
+        "compare arms over paired repeats; say what may be said", "covidct compare runs=[runs/study-*] output=comparison"
+    ),
     "predict": Verb(
         "classify a folder of DICOM files with a trained run",
         "covidct predict run=runs/NAME input=scans output=predictions",
     ),
     "runs": Verb("list, choose, compare and export runs, without any server", "covidct runs ls"),
+    "search": Verb(
+        "look for better settings by validation alone, with several workers; resumes by itself",
+        "covidct search search=learning_rate experiment=demo data.index=indexes/phantom",
+    ),
+    "sweep-config": Verb(
+        "write a W&B sweep file for a search space",
+        "covidct sweep-config search=learning_rate experiment=demo output=sweep.yaml",
+    ),
     "doctor": Verb("check versions, hardware, decoders, weights and W&B", "covidct doctor"),
 }
 
@@ -55,7 +66,7 @@ def overview() -> str:
         "",
     ]
     for name, verb in VERBS.items():
-        lines += [f"  {name:<9} {verb.does}", f"            $ {verb.example}"]
+        lines += [f"  {name:<12} {verb.does}", f"               $ {verb.example}"]
     lines += [
         "",
         "covidct VERB --help        keys of a verb with their defaults and choices",

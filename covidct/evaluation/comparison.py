@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +85,7 @@ class Comparison:
         """Plain values, for comparison.json."""
         return {
             "schema": SCHEMA_VERSION,
+            "metric_text": self.plan.metric_text,
             "pre_registered": self.plan_digest is not None,
             "plan_sha256": self.plan_digest,
             "plan": self.plan.as_dict(),
@@ -109,6 +110,7 @@ def compare(
     sites: Callable[[list[str]], list[Site]] | None = None,
     replicates: int = 2000,
     seed: int = 0,
+    notes: Sequence[str] = (),
 ) -> Comparison:
     """Answer a plan.
 
@@ -120,6 +122,7 @@ def compare(
         sites: Gives the external test sites for the arms that are compared.
         replicates: Of the bootstraps.
         seed: Of the bootstraps.
+        notes: Further warnings about the study.
 
     Raises:
         UsageError: There are no two arms, a planned arm is missing, or `test_over_train` is not known.
@@ -145,7 +148,7 @@ def compare(
         evidence = Evidence(
             first,
             second,
-            plan.metric,
+            plan.metric_text,
             plan.higher_is_better,
             difference,
             p,
@@ -164,7 +167,9 @@ def compare(
         contrasts.append(
             Contrast(first, second, pairing, differences, oriented, difference, p, belief, wins, judge(evidence))
         )
-    return Comparison(plan, plan_digest, table, contrasts, tests, problems, ratio, study_warnings(table, plan))
+    return Comparison(
+        plan, plan_digest, table, contrasts, tests, problems, ratio, [*notes, *study_warnings(table, plan)]
+    )
 
 
 def wall_time(table: Table, arm: str) -> dict[str, Any]:

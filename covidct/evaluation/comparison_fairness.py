@@ -31,7 +31,7 @@ def obstacles(
         pairing: Their pairs.
         tests: On external patients.
     """
-    found = ["not a fair pair"] if pairing.unfair else []
+    found = ["the pairs are not fair"] if pairing.unfair else []
     if plan.repeats is not None and len(table.repeats) < plan.repeats:
         found.append(f"only {len(table.repeats)} of the {plan.repeats} planned repeats were begun")
     cells = [table.cells[arm, repeat] for arm in (first, second) for repeat in table.repeats]
@@ -80,6 +80,8 @@ def study_warnings(table: Table, plan: ComparisonPlan) -> list[str]:
     warnings = []
     if plan.repeats is not None and len(table.repeats) != plan.repeats:
         warnings.append(f"the plan has {plan.repeats} repeats; {len(table.repeats)} were found")
+    if not any(cell.facts for cell in table.cells.values()):
+        warnings.append("nothing says whether the pairs are fair: splits, weights and steps could not be checked")
     if plan.rope == 0:
         warnings.append("rope=0: nothing can be called practically equivalent")
     known = {cell.test_over_train for cell in table.cells.values() if cell.test_over_train is not None}

@@ -96,6 +96,18 @@ class ComparisonPlan:
                 return answer
         raise UsageError(f"is {self.metric} better high or low?", remedy="say better=higher or better=lower")
 
+    @property
+    def metric_text(self) -> str:
+        """The metric for people: "macro AUC of validation patients"; a word of another kind is left as it is."""
+        words = self.metric.split(".")
+        level = next((place for place, word in enumerate(words) if word in ("patient", "slice")), None)
+        if words[0] not in ("val", "test") or not level or level == len(words) - 1:
+            return self.metric
+        site = ".".join(words[1:level])
+        group = f"{'validation' if words[0] == 'val' else 'test'} {words[level]}s"
+        figure = " ".join(words[level + 1 :]).replace("_", " ").replace("auc", "AUC")
+        return f"{figure} of {group}{f' at {site}' if site and site != 'pooled' else ''}"
+
     def pairs(self, arms: Sequence[str]) -> list[tuple[str, str]]:
         """The contrasts among the arms that were found.
 

@@ -97,7 +97,8 @@ class Outlook:
     """What it would take to reach a firm verdict if mean and spread stayed as they are.
 
     Args:
-        more_runs: Further paired repeats, or None if no number of splits of these patients is enough.
+        more_runs: Further paired repeats; 0 if they are enough already, None if no number of splits of these patients
+            is enough.
         patients_factor: How many times the patients it would take with many splits; None when more runs are enough, or
             when even `MOST_PATIENTS` times would not do.
         floor: Half-width of the interval that endless splits of these patients would leave.
@@ -232,6 +233,8 @@ def outlook(
         return bool(superior or found.equal >= SURE)
 
     floor = sd * half_width(math.inf, test_over_train, alpha=alpha)
+    if firm(runs):
+        return Outlook(0, None, floor)
     if firm(MOST_RUNS):
         low, high = runs, MOST_RUNS  # firm(n) stays true once it is true: the standard error only falls
         while high - low > 1:

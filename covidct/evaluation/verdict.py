@@ -111,7 +111,7 @@ def judge(evidence: Evidence) -> Verdict:
         return Verdict("superior", winner, text + _after(evidence), [])
     if abs(found.mean) > evidence.rope:
         text = f"{lead}{winner} is better than {loser} in {evidence.metric}, not established: {figures}. "
-        text += f"Not established, because {_joined(reasons)}.{_outlook(evidence)}"
+        text += f"Not established, because {'; '.join(reasons)}.{_outlook(evidence)}"
         return Verdict("better", winner, text + _after(evidence), reasons)
     if evidence.posterior.equal >= SURE:
         text = (
@@ -170,6 +170,8 @@ def _outlook(evidence: Evidence) -> str:
     found, future = evidence.difference, evidence.outlook
     if found is None or future is None:
         return ""
+    if future.more_runs == 0:  # what is missing is something else
+        return ""
     if future.more_runs is not None:
         more = max(future.more_runs, LEAST_REPEATS - found.runs)
         word = "run" if more == 1 else "runs"
@@ -204,7 +206,3 @@ def _size(value: float) -> str:
 
 def _share(value: float) -> str:
     return ">0.999" if value > 0.9995 else "<0.001" if value < 0.0005 else f"{value:.3f}"
-
-
-def _joined(reasons: Sequence[str]) -> str:
-    return reasons[0] if len(reasons) == 1 else f"{', '.join(reasons[:-1])}, and {reasons[-1]}"
