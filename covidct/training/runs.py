@@ -104,7 +104,7 @@ class RunFolder:
             handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         except FileExistsError:
             owner = _owner(file)
-            if owner is None or (owner["host"] == socket.gethostname() and not _is_alive(int(owner["pid"]))):
+            if owner is None or (owner["host"] == socket.gethostname() and not is_alive(int(owner["pid"]))):
                 say("cleared the lock of a process that is gone")
                 file.unlink(missing_ok=True)
                 handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
@@ -130,11 +130,15 @@ def _owner(file: Path) -> dict[str, Any] | None:
     return owner if isinstance(owner, dict) and {"pid", "host"} <= owner.keys() else None
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine works; one that is dead and not yet buried by its parent does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:  # alive, and somebody else's
         return True
-    return True
+    try:  # proc_pid_stat(5): the state follows the name, which may hold anything up to its bracket
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (OSError, IndexError):  # no /proc on this system
+        return True

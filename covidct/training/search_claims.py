@@ -18,6 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from covidct.training.runs import is_alive
 from covidct.training.search_storage import optuna_here
 
 if TYPE_CHECKING:
@@ -167,18 +168,7 @@ def _began(pid: int) -> str | None:
 
 
 def _runs(pid: int, began: str | None) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    try:
-        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            return False  # dead, and not yet buried by its parent
-    except OSError:
-        pass
-    return began is None or began == _began(pid)
+    return is_alive(pid) and (began is None or began == _began(pid))
 
 
 @contextmanager
