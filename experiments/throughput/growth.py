@@ -16,11 +16,13 @@ import argparse
 import csv
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -52,9 +54,8 @@ Points = dict[str, Cost]
 def table_point(count: int, folder: Path) -> Points:
     """Every step from rows to a verified split."""
     costs: Points = {}
-    rows = _costing(costs, "generate rows", lambda: generated_rows(count))
-    table = _costing(costs, "make_table", lambda: _table(rows))
-    del rows
+    rows = [_costing(costs, "generate rows", lambda: generated_rows(count))]
+    table = _costing(costs, "make_table", lambda: _table(rows.pop()))
     _costing(costs, "write_table", lambda: write_table(table, folder))
     del table
     table = _costing(costs, "read_table", lambda: read_table(folder))
@@ -63,7 +64,9 @@ def table_point(count: int, folder: Path) -> Points:
         made = _costing(costs, f"make_split {kind}", lambda kind=kind: make_split(table, kind=kind))
         _costing(costs, f"verify_split {kind}", lambda made=made: verify_split(made, table))
         file = folder / f"{kind}.json"
-        _costing(costs, f"write and read split {kind}", lambda made=made, file=file: (made.write(file), Split.read(file)))
+        _costing(
+            costs, f"write and read split {kind}", lambda made=made, file=file: (made.write(file), Split.read(file))
+        )
     return costs
 
 
@@ -72,30 +75,29 @@ def batches_point(count: int, folder: Path) -> Points:
     from covidct.training.datamodule import SliceDataModule
 
     table = _written(count, folder)
-    split = make_split(table)
     costs: Points = {}
     with _generated_pixels():
         data = SliceDataModule(
-            table, split, classes=FU2020, windows="lung", size=SIDE, batch_size=32, workers=0, cache="disk"
+            table, make_split(table), classes=FU2020, size=SIDE, batch_size=32, cache="disk", store=folder / "store"
         )
         data.setup()
         loader = data.train_dataloader()
-        for name in ("first pass", "second pass", "third pass"):
-            cost = _costing_one(lambda: sum(len(batch["label"]) for batch in loader))
-            costs[name] = cost
-    return _per_slice(costs, len(data.partition("train")))
+        for name in ("first pass (fills the store)", "second pass", "third pass"):
+            _costing(costs, name, lambda: sum(len(batch["label"]) for batch in loader))
+    share = len(data.partition("train")) / count
+    return {name: replace(cost, seconds=cost.seconds / share) for name, cost in costs.items()}
 
 
 def features_point(count: int, folder: Path) -> Points:
-    """A training of three epochs through the front door."""
+    """A training of three epochs through the front door; memory is that of the whole command."""
     from covidct.commands.cli import main as covidct_main
 
-    table = _written(count, folder)
+    _written(count, folder)
     words = [
-        "train", "experiment=demo", "logger=csv", "model=resnet10t", "model.name=test_resnet", "model.weights=none",
-        "model.trainable=last_stage", "data.augment=null", f"data.size={SIDE}", "data.batch_size=32", "data.workers=0",
-        "data.cache=none", "features.use=on", f"data.index={folder}", f"runs={folder}/runs",
-        "split.external_sites=[]", "recipe.phases=[{optimizer: adam, lr: 0.001, epochs: 3}]",
+        "train", "experiment=demo", "logger=csv", "model.name=test_resnet", "model.weights=none",
+        "model.trainable=last3conv", "data.augment=null", f"data.size={SIDE}", "data.batch_size=32", "data.cache=none",
+        "features.use=on", f"data.index={folder}", f"runs={folder}/runs", "split.external_sites=[]",
+        "recipe.phases=[{optimizer: adam, lr: 0.001, epochs: 3}]",
         "recipe.stop={min_epochs: 3, max_epochs: 3}",
     ]  # fmt: skip
     with _generated_pixels(), measured() as whole:
@@ -104,11 +106,11 @@ def features_point(count: int, folder: Path) -> Points:
     [metrics] = (folder / "runs").glob("*/metrics.csv")
     with metrics.open(newline="", encoding="utf-8") as stream:
         seconds = [float(row["seconds"]) for row in csv.DictReader(stream)]
-    known = Cost(0.0, whole.private_mib, whole.mapped_mib)
-    costs = {"whole command": whole}
-    for name, value in (("first epoch", seconds[0]), ("later epochs", float(np.mean(seconds[1:])))):
-        costs[name] = Cost(value, known.private_mib, known.mapped_mib)
-    return _per_slice(costs, len(table.accepted))
+    return {
+        "first epoch": replace(whole, seconds=seconds[0]),
+        "later epochs, mean": replace(whole, seconds=float(np.mean(seconds[1:]))),
+        "whole command, trunk included": whole,
+    }
 
 
 SUBJECTS: dict[str, Callable[[int, Path], Points]] = {
@@ -136,7 +138,10 @@ def _generated_pixels() -> Iterator[None]:
         pixels = np.random.default_rng(seed).integers(-1000, 400, (SIDE, SIDE), dtype=np.int16)
         return Slice(pixels=pixels, units="HU", row_mm=0.7, col_mm=0.7)
 
-    with mock.patch("covidct.data.transforms.read_slice", read):
+    with (
+        mock.patch("covidct.data.transforms.read_slice", read),
+        mock.patch("covidct.training.scoring.read_slice", read),  # example pictures of the report
+    ):
         yield
 
 
@@ -147,11 +152,62 @@ def _costing(costs: Points, name: str, work: Callable[[], Any]) -> Any:
     return result
 
 
-def _costing_one(work: Callable[[], Any]) -> Cost:
-    with measured() as cost:
-        work()
-    return cost
+def point(subject: str, count: int) -> list[dict[str, Any]]:
+    """Rows of the result for one subject and size, measured in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["--point", subject, str(count), "--output", f"{folder}/point.json"]
+        ended = subprocess.run(
+            [sys.executable, "-m", "experiments.throughput.growth", *words],
+            env=os.environ | {"TMPDIR": folder},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if ended.returncode:
+            sys.exit(f"{subject} at {count}: {ended.stdout[-2000:]}{ended.stderr[-2000:]}")
+        rows: list[dict[str, Any]] = json.loads(Path(folder, "point.json").read_text(encoding="utf-8"))
+    return rows
 
 
-def _per_slice(costs: Points, _: int) -> Points:
-    return costs
+def _rows(subject: str, count: int, costs: Points) -> list[dict[str, Any]]:
+    return [
+        {"subject": subject, "slices": count, "step": step, "microseconds_per_slice": 1e6 * cost.seconds / count}
+        | asdict(cost)
+        for step, cost in costs.items()
+    ]
+
+
+def show(row: dict[str, Any]) -> str:
+    """A row for people."""
+    return (
+        f"{row['subject']:<9}{row['slices']:>9,}  {row['step']:<38}{row['seconds']:9.2f} s "
+        f"{row['microseconds_per_slice']:10.1f} us/slice "
+        f"{row['private_mib']:7.0f} MiB own {row['mapped_mib']:6.0f} mapped"
+    )
+
+
+def main() -> None:
+    """Measure all points."""
+    parser = argparse.ArgumentParser(description="Time and memory as the number of slices grows.")
+    parser.add_argument("--subject", nargs="+", choices=sorted(SUBJECTS), default=list(SUBJECTS))
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it works")
+    parser.add_argument("--output", type=Path, help="json: one row for each step of each point")
+    parser.add_argument("--point", nargs=2, metavar=("SUBJECT", "SLICES"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    if options.point:
+        subject, count = options.point[0], int(options.point[1])
+        with tempfile.TemporaryDirectory() as folder:
+            rows = _rows(subject, count, SUBJECTS[subject](count, Path(folder)))
+    else:
+        for subject in options.subject:
+            for count in (QUICK if options.quick else SIZES)[subject]:
+                found = point(subject, count)
+                print("\n".join(map(show, found)), flush=True)
+                rows += found
+    if options.output:
+        options.output.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
