@@ -18,9 +18,12 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from covidct.commands.cell_process import end_with_parent
+from covidct.commands.cells import outcome_of_parent, recording
 from covidct.errors import CovidctError, Interrupted, UsageError
 
 FORBIDDEN_KEYS = (
@@ -76,32 +79,62 @@ def compose_again(verb: str, words: Sequence[str]) -> dict[str, Any]:
     raise _explain(verb, words, failure)
 
 
+_command_line: list[str] = []
+"""The running command as it was typed, verb included."""
+
+_failures: list[CovidctError] = []
+
+
+def job(config: DictConfig) -> Any:
+    """What Hydra runs: once, or for each job of a multirun.
+
+    At module level, so that a launcher can send it to another process by its name.
+    """
+    about = HydraConfig.get()
+    if about.mode == RunMode.MULTIRUN:
+        from covidct.commands.study import run_job
+
+        return run_job(config, _command_line)
+    # Lightning starts the other ranks of a DDP run by repeating the command line, verb included.
+    hydra_argv, sys.argv = sys.argv, _command_line
+    outcome = outcome_of_parent()
+    try:
+        with recording(outcome):
+            importlib.import_module(module_of(str(about.job.config_name))).run(plain(config))
+    except BaseException as error:
+        if outcome is not None:
+            outcome.end(error)
+        if not isinstance(error, CovidctError):
+            raise
+        _failures.append(error)
+        report_failure(error)
+    else:
+        if outcome is not None:
+            outcome.end()
+    finally:
+        sys.argv = hydra_argv
+    return None
+
+
 def run(verb: str, words: Sequence[str]) -> int:
     """Compose the config of `verb` from `words`, run it, and return the exit code."""
-    failures: list[CovidctError] = []
+    from covidct.commands.study import summary_of_multirun
+
+    end_with_parent()
+    _failures.clear()
     original = sys.argv
-
-    def job(config: DictConfig) -> None:
-        # Lightning starts the other ranks of a DDP run by repeating the command line, verb included.
-        hydra_argv, sys.argv = sys.argv, original
-        try:
-            values = plain(config)
-            importlib.import_module(module_of(verb)).run(values)
-        except CovidctError as error:
-            failures.append(error)  # the other jobs of a multirun go on
-            report_failure(error)
-        finally:
-            sys.argv = hydra_argv
-
+    _command_line[:] = original
     # Hydra would print and exit 1 by itself; let its errors come here instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [original[0], *words]
+    broken: Exception | None = None
     try:
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_of(verb))(job)()
     except SystemExit as end:
         return int(end.code or 0) if not isinstance(end.code, str) else 2
     except KeyboardInterrupt:
-        report_failure(Interrupted("stopped by the keyboard", remedy="the same command continues where it stopped"))
+        summary_of_multirun(stopped=True, broken=None)
+        report_failure(Interrupted("stopped from outside", remedy="the same command continues where it stopped"))
         return Interrupted.exit_code
     except CovidctError as error:
         report_failure(error)
@@ -109,13 +142,18 @@ def run(verb: str, words: Sequence[str]) -> int:
     except (HydraException, OmegaConfBaseException) as error:
         report_failure(_explain(verb, words, error))
         return UsageError.exit_code
-    except Exception:
+    except Exception as error:
         traceback.print_exc()
-        print("\ncovidct: this is a bug; please report it with the lines above", file=sys.stderr)
-        return 1
+        broken = error
     finally:
         sys.argv = original
-    return failures[0].exit_code if failures else 0
+    code = summary_of_multirun(stopped=False, broken=broken)
+    if code is not None:
+        return code
+    if broken is not None:
+        print("\ncovidct: this is a bug; please report it with the lines above", file=sys.stderr)
+        return 1
+    return _failures[0].exit_code if _failures else 0
 
 
 def report_failure(error: CovidctError) -> None:
@@ -179,8 +217,11 @@ def _explain(verb: str, words: Sequence[str], error: Exception) -> UsageError:
     """Say what is wrong with the command line and which key or choice was probably meant."""
     text = str(error).strip()
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if isinstance(error, MissingConfigException) and (wanted := re.search(r"Could not find '([^']+)/([^']+)'", text)):
+    if isinstance(error, MissingConfigException) and (wanted := re.search(r"Could not find '([^']+)/([^'/]+)'", text)):
         group, choice = wanted.groups()
+        if group.startswith("hydra/"):
+            extra = "ray" if choice.startswith("ray") else "launchers"
+            return UsageError(f"{group} has no choice {choice!r} here", remedy=f"pip install 'covidct[{extra}]'")
         options = [path.stem for path in sorted((config_folder() / group).glob("*.yaml"))]
         return UsageError(f"{group} has no choice {choice!r}", remedy=_nearest(choice, options))
     overrides = [word for word in words if "=" in word and not word.startswith("-")]

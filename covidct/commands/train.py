@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from covidct.commands.cells import is_cell, returned_at_once, working_in
 from covidct.commands.progress import say
 from covidct.commands.split import frozen_split
 from covidct.commands.tables import print_results
 from covidct.data.splits import describe_split
 from covidct.data.table import read_table
-from covidct.training.fit import train
 from covidct.training.ranks import is_first_process
+from covidct.training.runs import run_folder
 from covidct.training.settings import TrainSettings, read_settings
 
 
@@ -25,9 +26,18 @@ def run(values: dict[str, Any]) -> None:
         say(describe_split(split))
         if is_new:
             say(f"frozen in {path}")
-    folder = train(settings, table, split, say)
+    folder, _ = run_folder(settings, table, split)
+    with working_in(folder.path):
+        if folder.has_reached("trained"):  # asked before torch is loaded, which takes seconds
+            returned_at_once()
+            if is_first_process():
+                say(f"finished already: {folder.path}")
+        else:
+            from covidct.training.fit import train
+
+            train(settings, table, split, say)
     if is_first_process():
         print_results(folder.path)
         say(f"run folder: {folder.path}")
-        if split.tests:
+        if split.tests and not is_cell():
             say(f"next: covidct evaluate run={folder.path}")

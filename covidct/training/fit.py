@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -34,19 +33,13 @@ from covidct.training.plateau import direction
 from covidct.training.ranks import is_first_process
 from covidct.training.recipe import parse_phases, total_epochs
 from covidct.training.records import EpochTable
-from covidct.training.runs import RunFolder, identity
+from covidct.training.runs import RunFolder, run_folder
 from covidct.training.scoring import origin, predictions_table, publish
 from covidct.training.settings import TrainSettings
 from covidct.training.stopping import StopRule
 from covidct.training.tracking import close_loggers, log_evaluation, log_files
 
 Say = Callable[[str], None]
-
-
-def run_folder(settings: TrainSettings, table: SliceTable, split: Split) -> tuple[RunFolder, str]:
-    """The folder that belongs to these settings and data, and the run's identity."""
-    digest = identity(settings, index_digest=table.digest, split_digest=split.digest)
-    return RunFolder(Path(settings.runs) / f"{settings.name}-{digest[:12]}"), digest
 
 
 def train(

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from covidct.data.splits import Split
+from covidct.data.table import SliceTable
 from covidct.errors import DataRefused, IntegrityError
 from covidct.files import read_json, write_json
 from covidct.provenance import digest_file, digest_json
@@ -120,6 +122,12 @@ class RunFolder:
             yield
         finally:
             file.unlink(missing_ok=True)
+
+
+def run_folder(settings: TrainSettings, table: SliceTable, split: Split) -> tuple[RunFolder, str]:
+    """The folder that belongs to these settings and data, and the run's identity."""
+    digest = identity(settings, index_digest=table.digest, split_digest=split.digest)
+    return RunFolder(Path(settings.runs) / f"{settings.name}-{digest[:12]}"), digest
 
 
 def _owner(file: Path) -> dict[str, Any] | None:
