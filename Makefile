@@ -35,8 +35,8 @@ lint: $(READY)  ## ruff, formatting, the floors of the house, types
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/mypy
 
-bench: $(READY)  ## throughput of each stage, side by side
-	@$(BIN)/python -m experiments.throughput.bench $(if $(wildcard ../shared/data/covid_ct_md),--real ../shared/data/covid_ct_md)
+bench: $(READY)  ## ours beside a plain peer; BENCH=--full for everything, BENCH=--quick for a toy
+	@$(BIN)/python -m experiments.throughput.bench $(if $(wildcard ../shared/data/covid_ct_md),--real ../shared/data/covid_ct_md) $(BENCH)
 
 docs: $(READY)  ## the manual, as a site in site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -1,152 +1,253 @@
-"""Throughput of each stage beside the plain way to do it, interleaved in one run; prints ratios. `make bench`.
+"""`make bench`: the paper's training beside a peer written plainly (`peer.py`), in one run, with ratios.
 
-The plain way is what a competent user writes with MONAI, timm and torch alone. Every pair does the same work on the
-same slices; rounds alternate between the two, and the median round counts, so that a busy machine hurts both alike.
+    python -m experiments.throughput.bench [--real FOLDER] [--quick | --full] [--output results.json]
+    python -m experiments.throughput.bench --table results.json       the tables of a run that was made before
+
+By default the peer trains three epochs of each cell and the rest is computed (first + 49 x later), which every table
+says; ours train all fifty. `--full` trains everything and measures growth too; `--quick` is a toy that shows it works.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import json
+import os
+import platform
+import shutil
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import covidct  # noqa: F401  (first: it lets torchvision import beside a CPU torch)
+from experiments.throughput.cells import EPOCHS, RESNET50, TOY, Cell, Network, our_cell, our_study, peer_cell
+from experiments.throughput.material import Material, phantom_material, real_material
+from experiments.throughput.tables import tables
 
-# isort: split
-import numpy as np
-import timm
-import torch
-from monai.data import PydicomReader
-from monai.transforms import Compose, EnsureChannelFirst, LoadImage, Resize, ScaleIntensityRange
-
-from covidct.ct.phantom.network import PhantomSpec, write_network
-from covidct.ct.window import parse_windows
-from covidct.data.index import build_index
-from covidct.data.pseudonyms import Pseudonymizer
-from covidct.data.transforms import SliceTransform
-from covidct.evaluation.summary import summarize
-from covidct.labels import FU2020, ClassScheme
-from covidct.models.backbone import build_backbone, set_trainable
-from covidct.training.datamodule import SliceDataModule
-from tests.evaluation.factories import simulated
-
-Work = Callable[[], object]
+FRONT = ["features.use=off", "data.cache=none", "trainer.precision=32-true", "model.channels_last=false"]
+RUNGS = (
+    ("ours, all off, fp32", FRONT),
+    ("+ channels-last", ["features.use=off", "data.cache=none", "trainer.precision=32-true"]),
+    ("+ slice store", ["features.use=off", "data.cache=disk", "trainer.precision=32-true"]),
+)
+FEATURES = ["features.use=on", "data.cache=disk"]
+PRECISIONS = (("fp32", "32-true"), ("bf16", "bf16-mixed"))
 
 
-def beside(name: str, unit: str, count: int, plain: Work, ours: Work, rounds: int) -> None:
-    """Time two ways to do `count` things, alternating, and print the ratio."""
-    times: dict[str, list[float]] = {"plain": [], "ours": []}
-    plain(), ours()  # warm caches and lazy imports on both sides
-    for _ in range(rounds):
-        for label, work in (("plain", plain), ("ours", ours)):
-            began = time.perf_counter()
-            work()
-            times[label].append(time.perf_counter() - began)
-    rates = {label: count / statistics.median(values) for label, values in times.items()}
-    spread = max(times["ours"]) / min(times["ours"])
-    print(
-        f"{name:<44} plain {rates['plain']:8.1f}   ours {rates['ours']:8.1f} {unit}   "
-        f"ratio {rates['ours'] / rates['plain']:5.2f}   (slowest/fastest round {spread:.1f})",
-        flush=True,
-    )
+@dataclass(frozen=True)
+class Plan:
+    """How much is really trained.
+
+    Args:
+        network: What is trained.
+        epochs: Epochs of a cell.
+        few: Epochs of a cell of the peer, and of the rungs without features.
+        repeats: Repeats of the study that are run, of five.
+        rounds: Rounds of each stage.
+        slices: Slices that are read in the reading stage.
+        accelerator: cpu or gpu.
+    """
+
+    network: Network = RESNET50
+    epochs: int = EPOCHS
+    few: int = 3
+    repeats: int = 1
+    rounds: int = 3
+    slices: int = 64
+    accelerator: str = "cpu"
 
 
-def alone(name: str, unit: str, count: int, work: Work) -> None:
-    """Time something that has no counterpart."""
-    began = time.perf_counter()
-    work()
-    print(f"{name:<44} {count / (time.perf_counter() - began):8.1f} {unit}", flush=True)
+class Bench:
+    """Runs the stages that were asked for and keeps the results; written after each, so a stopped run is not lost."""
 
+    def __init__(self, plan: Plan, material: Material, folder: Path, output: Path | None) -> None:
+        self.plan, self.material, self.folder, self.output = plan, material, folder, output
+        self.result: dict[str, Any] = {
+            "machine": machine(),
+            "material": {"name": material.name, "slices": material.counts},
+            "plan": {"model": plan.network.model, "epochs": plan.epochs, "accelerator": plan.accelerator},
+            "stages": [],
+            "cells": [],
+        }
 
-def main() -> None:
-    """Run all stages."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--real", type=Path, help="a folder in the layout of COVID-CT-MD (JPEG lossless)")
-    options = parser.parse_args()
-    torch.manual_seed(0)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder) / "phantom"
-        spec = PhantomSpec(patients=2, slices_per_patient=8, size=256)
-        alone("phantom, 256 x 256, 2 processes", "slices/s", spec.slices, lambda: write_network(root, spec, workers=2))
-        scheme = ClassScheme(FU2020, "normal", "covid19")
-        names = Pseudonymizer(b"0" * 32)
-        began = time.perf_counter()
-        table = build_index("dicom_tree", root, classes=scheme, pseudonyms=names, workers=2)
-        print(f"{'index, 2 processes':<44} {len(table.frame) / (time.perf_counter() - began):8.1f} files/s")
-        decode("decode + window + resize to 224, 256 raw", [table.file(row) for row in range(64)], options.rounds)
-        if options.real:
-            decode(
-                "the same, 512 JPEG lossless (COVID-CT-MD)", sorted(options.real.rglob("*.dcm"))[:32], options.rounds
-            )
-        epochs(table)
-    steps(options.rounds)
-    predictions = simulated(patients=31, slices=97, splits=("test",), skill=3)
-    alone("metrics with intervals, 30,070 slices", "slices/s", len(predictions.frame), lambda: summarize(predictions))
+    def reading(self) -> None:
+        """Slices per second."""
+        from experiments.throughput import stages
 
-
-def decode(name: str, files: list[Path], rounds: int) -> None:
-    """One slice file to a 224 x 224 picture."""
-    ours = SliceTransform(parse_windows("lung"), 224)
-    plain = Compose(
-        [
-            LoadImage(reader=PydicomReader(), image_only=True),
-            EnsureChannelFirst(),
-            ScaleIntensityRange(a_min=-1350, a_max=150, b_min=0, b_max=1, clip=True),
-            Resize((224, 224), mode="bilinear", anti_aliasing=True),
-        ]
-    )
-    beside(
-        name,
-        "slices/s",
-        len(files),
-        lambda: [plain(str(file)) for file in files],
-        lambda: [ours.finish(ours.base(file)) for file in files],
-        rounds,
-    )
-
-
-def epochs(table: object) -> None:
-    """A pass over the data module, first and later, with decoded slices kept in memory."""
-    data = SliceDataModule(table, None, classes=FU2020, size=224, workers=0, cache="memory")  # type: ignore[arg-type]
-    data.setup()
-    rows = np.arange(len(data.table.accepted))
-    alone("loader, first epoch (decodes)", "slices/s", len(rows), lambda: list(data.evaluation_loader(rows)))
-    alone("loader, later epochs (cache=memory)", "slices/s", len(rows), lambda: list(data.evaluation_loader(rows)))
-
-
-def steps(rounds: int) -> None:
-    """One training step of ResNet-50, last three convolutions tuned, batch 32 at 224 x 224."""
-    image, label = torch.rand(32, 3, 224, 224), torch.arange(32) % 5
-
-    def step(network: torch.nn.Module, picture: torch.Tensor, *, bf16: bool) -> None:
-        optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=1e-4)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = torch.nn.functional.cross_entropy(network(picture).float(), label)
-        loss.backward()
-        optimizer.step()
-
-    whole = timm.create_model("resnet50", num_classes=5).train()
-    for name, parameter in whole.named_parameters():
-        parameter.requires_grad = name.startswith("fc") or (name.startswith("layer4.2.conv"))
-    network = build_backbone("resnet50", 5, channels=3, weights="none")
-    set_trainable(network, "last3conv")
-    network.use_channels_last()
-    network.train()
-    last = image.to(memory_format=torch.channels_last)
-    for name, bf16 in (("training step, ResNet-50 last3conv, fp32", False), ("the same, ours in bf16", True)):
-        beside(
-            name,
-            "images/s",
-            len(image),
-            lambda: step(whole, image, bf16=False),
-            lambda bf16=bf16: step(network, last, bf16=bf16),
-            rounds,
+        size = self.plan.network.size
+        self.result["stages"] += stages.reading(
+            self.material, self.folder, count=self.plan.slices, size=size, rounds=self.plan.rounds
         )
+        self._keep()
+
+    def steps(self) -> None:
+        """Training steps, and the metrics."""
+        from experiments.throughput import stages
+
+        self.result["stages"] += stages.steps(self.plan.rounds) + stages.metrics()
+        self._keep()
+
+    def cells(self) -> None:
+        """One cell of the peer and of ours, and what each thing that ours does adds; the two take turns."""
+        few = self.plan.few
+        self._peer("peer", few, None)
+        for name, words in RUNGS[:2]:
+            self._ours(name, few, words)
+        self._peer("peer, PersistentDataset", few, self.folder / "persistent-cell")
+        self._ours(RUNGS[2][0], few, RUNGS[2][1])
+        for said, precision in PRECISIONS:
+            shutil.rmtree(self.material.index / "store", ignore_errors=True)  # cold: nothing was ever decoded
+            words = [*FEATURES, f"trainer.precision={precision}", f"features.folder={self.folder}/features-{said}"]
+            self._ours(f"+ features, {said}, cold", self.plan.epochs, words)
+            self._ours(f"+ features, {said}, warm", self.plan.epochs, [*words, "name=warm"])
+
+    def study(self) -> None:
+        """Three arms x five repeats; what was not run is computed from what was."""
+        words = [
+            *FEATURES,
+            "trainer.precision=bf16-mixed",
+            f"features.folder={self.folder}/features-study",
+            "name=study",
+        ]
+        shutil.rmtree(self.material.index / "store", ignore_errors=True)
+        seconds, done = our_study(
+            self.material,
+            self._place("study"),
+            epochs=self.plan.epochs,
+            network=self.plan.network,
+            accelerator=self.plan.accelerator,
+            repeats=self.plan.repeats,
+            words=words,
+        )
+        if done != 3 * self.plan.repeats:
+            sys.exit(f"the study ended with {done} of {3 * self.plan.repeats} cells")
+        self.result["study"] = {"cells": done, "seconds": seconds, "epochs": self.plan.epochs}
+        self._keep()
+
+    def growth(self, quick: bool) -> None:
+        """What grows with the number of slices."""
+        from experiments.throughput.growth import QUICK, SIZES, point, show
+
+        self.result["growth"] = []
+        for subject, sizes in (QUICK if quick else SIZES).items():
+            for count in sizes:
+                found = point(subject, count)
+                print("\n".join(map(show, found)), flush=True)
+                self.result["growth"] += found
+                self._keep()
+
+    def _peer(self, name: str, epochs: int, cache: Path | None) -> None:
+        plan = self.plan
+        self._add(
+            peer_cell(
+                name,
+                self.material,
+                self._place(name),
+                epochs=epochs,
+                network=plan.network,
+                accelerator=plan.accelerator,
+                cache=cache,
+            )
+        )
+
+    def _ours(self, name: str, epochs: int, words: list[str]) -> None:
+        plan = self.plan
+        self._add(
+            our_cell(
+                name,
+                self.material,
+                self._place(name),
+                epochs=epochs,
+                network=plan.network,
+                accelerator=plan.accelerator,
+                words=words,
+            )
+        )
+
+    def _add(self, cell: Cell) -> None:
+        tuned = {known["tuned"] for known in self.result["cells"]} | {cell.tuned}
+        if len(tuned) > 1:
+            sys.exit(f"{cell.name} tunes {cell.tuned:,} weights, the cells before it another number: {tuned}")
+        cell_seconds = cell.seconds_of(self.plan.epochs)
+        self.result["cells"].append(
+            cell.as_dict() | {"seconds": cell_seconds, "computed": cell.epochs != self.plan.epochs}
+        )
+        print(f"{cell.name:<28}{cell.epochs:3} epochs in {cell.whole:7.1f} s", flush=True)
+        self._keep()
+
+    def _place(self, name: str) -> Path:
+        folder = self.folder / "runs" / "".join(c if c.isalnum() else "-" for c in name)
+        folder.mkdir(parents=True)
+        return folder
+
+    def _keep(self) -> None:
+        self.result["machine"]["load_at_end"] = _load()
+        if self.output:
+            self.output.write_text(json.dumps(self.result, indent=1) + "\n", encoding="utf-8")
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on; no name of the machine."""
+    import torch
+
+    cpu = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").is_file():
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30),
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "date": time.strftime("%Y-%m-%d"),
+        "load_at_start": _load(),
+    }
+
+
+def _load() -> float | None:
+    return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+
+
+def main(words: list[str] | None = None) -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(
+        description="Ours beside a plain peer.", epilog="See experiments/throughput/README.md"
+    )
+    parser.add_argument("--real", type=Path, help="a folder in the layout of COVID-CT-MD; default: a phantom")
+    parser.add_argument("--stage", nargs="+", choices=["reading", "steps", "cells", "study", "growth"])
+    parser.add_argument("--accelerator", choices=["cpu", "gpu"], default="cpu")
+    parser.add_argument("--epochs", type=int, help=f"epochs of a cell (default {EPOCHS})")
+    parser.add_argument("--few", type=int, help="epochs of the slow cells that are really trained (default 3)")
+    parser.add_argument("--repeats", type=int, help="repeats of the study that are really run (default 1, of 5)")
+    parser.add_argument("--quick", action="store_true", help="toy sizes; figures without meaning")
+    parser.add_argument("--full", action="store_true", help="every epoch of every cell, all fifteen cells, and growth")
+    parser.add_argument("--output", type=Path, help="results as json")
+    parser.add_argument("--table", type=Path, help="print the tables of such a file and measure nothing")
+    options = parser.parse_args(words)
+    if options.table:
+        print(tables(json.loads(options.table.read_text(encoding="utf-8"))))
+        return
+    given: dict[str, Any] = {"accelerator": options.accelerator}
+    if options.quick:
+        given |= {"network": TOY, "epochs": 3, "few": 2, "rounds": 1, "slices": 16}
+    if options.full:
+        given |= {"few": EPOCHS, "repeats": 5, "rounds": 5}
+    given |= {name: getattr(options, name) for name in ("epochs", "few", "repeats") if getattr(options, name)}
+    wanted = options.stage or ["reading", "steps", "cells", "study", *(["growth"] if options.full else [])]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if options.real:
+            material = real_material(options.real.resolve(), folder)
+        else:
+            size, slices = (64, 4) if options.quick else (512, 40)
+            material = phantom_material(folder, patients=2, slices_per_patient=slices, size=size, lossless=True)
+        bench = Bench(Plan(**given), material, folder, options.output)
+        for stage in wanted:
+            bench.growth(options.quick) if stage == "growth" else getattr(bench, stage)()
+        print(tables(bench.result))
 
 
 if __name__ == "__main__":
