@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from covidct.evaluation.figures_style import GRID, INK, MUTED, styled
 
@@ -57,7 +58,7 @@ def draw_history(trials: pd.DataFrame, name: str, way: str) -> Figure:
     axis.set_ylabel(_LABELS.get(name, name))
     axis.set_title("The search, trial by trial")
     axis.grid(axis="y")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper")
     return figure
 
@@ -140,13 +141,13 @@ def draw_curves(curves: pd.DataFrame, name: str) -> Figure:
             axis.plot(last["epoch"] + 1, last["value"], "x", color=INK, ms=4.5, mew=1.1)
         seen[state] = True
     values = curves["value"].to_numpy(dtype=float)
-    low, high = np.percentile(values, [0, 97]) if len(values) > 20 else (values.min(), values.max())
+    low, high = float(values.min()), float(np.percentile(values, 97 if len(values) > 20 else 100))
     axis.set_ylim(*_room(pd.Series([low, high])))
     axis.set_xlabel("Epoch" if high == values.max() else "Epoch (the highest 3 % of the values lie above)")
     axis.set_ylabel(_LABELS.get(name, name))
     axis.set_title("Every trial, epoch by epoch")
     axis.grid(axis="y")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     handles, labels = axis.get_legend_handles_labels()
     if seen["pruned"]:
         handles.append(Line2D([], [], marker="x", color=INK, ls="none", ms=4.5))
@@ -207,7 +208,8 @@ def _scale(axis: Axes, place: int, values: pd.Series, is_log: bool) -> dict[Any,
 
 def _short(value: Any) -> str:
     if isinstance(value, float | np.floating):
-        return f"{value:.2g}" if abs(value) < 0.01 or abs(value) >= 1000 else f"{value:.3g}"
+        number = float(value)
+        return f"{number:.2g}" if abs(number) < 0.01 or abs(number) >= 1000 else f"{number:.3g}"
     return str(value)
 
 

@@ -67,7 +67,7 @@ class Confirmation:
             difference = difference if self.way == "min" else -difference
             found.append(
                 f"Untuned, the same repeats gave {_mean(self.untuned)}: tuning was better in {sum(better)} of {n}, "
-                f"by {difference:.3g} on average. So few repeats are a check, not a proof; `covidct compare` judges."
+                f"by {round(difference, 12) + 0:.3g} on average. So few repeats are a check, not a proof; `covidct compare` judges."
             )
         if not self.fresh_splits:
             found.append(
@@ -113,7 +113,9 @@ def confirm(
     """
     base = ground.compose([])
     here = ground.split_of(base.split).digest
-    tuned, untuned, fresh_splits = [], [], True
+    tuned: list[float] = []
+    untuned: list[float] = []
+    fresh_splits = True
     for number in range(1, repeats + 1):
         fresh = [f"split.repeat={base.split.repeat + number}", f"seed={base.seed + number}"]
         try:

@@ -85,7 +85,8 @@ class Parameter:
     def suggest(self, trial: optuna.trial.Trial) -> Scalar:
         """The value of a trial."""
         if self.kind == "choice":
-            chosen: Scalar = trial.suggest_categorical(self.key, list(self.options))
+            chosen = trial.suggest_categorical(self.key, list(self.options))
+            assert chosen is not None  # null is kept as its text
             return chosen
         if self.is_whole:
             low, high, step = int(self.low), int(self.high), int(self.step or 1)
@@ -94,7 +95,11 @@ class Parameter:
 
     def word(self, value: Scalar) -> str:
         """`key=value`, as it is typed."""
-        return f"{self.key}={self.options[value] if self.kind == 'choice' else repr(value)}"
+        if self.kind == "choice":
+            return f"{self.key}={self.options[value]}"
+        # steps add up to 0.30000000000000004
+        shown: Scalar = float(f"{value:.12g}") if isinstance(value, float) and self.step else value
+        return f"{self.key}={shown!r}"
 
     def holds(self, value: Any) -> bool:
         """Whether a value lies in the space."""

@@ -33,7 +33,7 @@ def trials_table(study: optuna.Study, space: SearchSpace) -> pd.DataFrame:
             {"number": trial.number, "state": state}
             | dict(zip(space.objectives, values, strict=True))
             | {"last_epoch": trial.last_step}
-            | {key: notes.get(key) for key in ("run", "seconds", "same_as", "resumes")}
+            | {key: notes.get(key) for key in ("run", "seconds", "same_as", "resumes") if key not in space.objectives}
             | {"reason": notes.get(REASON)}
             | {p.key: trial.params.get(p.key) for p in space.parameters}
         )

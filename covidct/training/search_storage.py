@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 JOURNAL = "journal.log"
 
+DRIVERS = {"postgresql": "psycopg2-binary", "postgresql+psycopg": "'psycopg[binary]'", "mysql": "mysqlclient"}
+"""Kind of a database -> the package that talks to it. None of them comes with covidct."""
+
 
 def optuna_here() -> Any:
     """The package optuna, quiet.
@@ -68,16 +71,12 @@ def _database(url: str) -> optuna.storages.BaseStorage:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         return optuna.storages.RDBStorage(url, skip_compatibility_check=False)
-    except ModuleNotFoundError as error:
-        remedy = f"pip install {'psycopg2-binary' if url.startswith('postgresql') else error.name}"
+    except ImportError:  # Optuna's words for it name no package
+        kind = url.partition("://")[0]
+        package = DRIVERS.get(kind, "the package for it")
         raise ResourceError(
-            f"the driver of this database is missing: {error.name}", where=shown, remedy=remedy
+            f"the driver of the database {kind} is not installed", where=shown, remedy=f"pip install {package}"
         ) from None
-    except ImportError as error:  # Optuna's own words, around the same cause
-        needed = re.search(r"No module named '([\w.]+)'", str(error))
-        name = needed.group(1) if needed else "the driver of this database"
-        package = "psycopg2-binary" if name.startswith("psycopg2") else name
-        raise ResourceError(f"{name} is missing", where=shown, remedy=f"pip install {package}") from None
     except (ArgumentError, NoSuchModuleError):
         raise UsageError(
             "no URL of a database", where=shown, remedy="storage=postgresql://user@host/name, or a path for a journal"
@@ -135,7 +134,11 @@ def set_methods(study: optuna.Study, space: SearchSpace, worker: int) -> None:
 
     spawned = np.random.SeedSequence([space.seed, worker, len(study.get_trials(deepcopy=False))])
     seed = int(spawned.generate_state(1)[0])
-    if space.sampler == "tpe":
+    ended = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished() and "outcome" not in t.user_attrs]
+    failed = [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get("outcome") == "failed"]
+    # TPE learns nothing from a failed trial and would go to the same place again; chance leads out of there
+    stuck = len(failed) > 1 and failed[-2].number > max((t.number for t in ended), default=-1)
+    if space.sampler == "tpe" and not stuck:
         study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=space.startup_trials, constant_liar=True)
     else:  # a grid is queued beforehand; what is drawn beyond it is random
         study.sampler = optuna.samplers.RandomSampler(seed=seed)
