@@ -108,7 +108,6 @@ class Bench:
             *FEATURES,
             "trainer.precision=bf16-mixed",
             f"features.folder={self.folder}/features-study",
-            "name=study",
         ]
         shutil.rmtree(self.material.index / "store", ignore_errors=True)
         seconds, done = our_study(

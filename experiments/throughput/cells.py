@@ -85,6 +85,7 @@ def peer_cell(
     command = [sys.executable, "-c", "import covidct; from experiments.throughput.peer import main; main()"]
     command += ["--slices", str(material.slices), "--folder", str(folder), "--epochs", str(epochs)]
     command += ["--model", network.model, "--size", str(network.size), "--tuned", *network.tuned]
+    command += ["--weights", str(material.weights_of(network.model))]
     command += ["--accelerator", accelerator, *(["--cache", str(cache)] if cache else [])]
     whole, peak = _waited(command)
     record = json.loads((folder / "peer.json").read_text(encoding="utf-8"))
@@ -111,14 +112,12 @@ def our_study(
     words: list[str],
 ) -> tuple[float, int]:
     """Three arms x repeats in one multirun; (seconds of the command, finished cells)."""
-    arms = ",".join(
-        [_phases(epochs), "[{optimizer: adam, lr: 0.0001}]", "[{optimizer: sgd, lr: 0.001, momentum: 0.9}]"]
-    )
+    told = ["-m", "experiment=optimizer_strategies", "recipe=adam_then_sgd,adam,sgd", f"split.repeat=range({repeats})"]
+    told += [f"hydra.sweep.dir={folder}/.multirun"]
     command = _our_command(material, folder, epochs, network, accelerator, words)
-    command = [word for word in command if not word.startswith("recipe.phases=")]
-    command.insert(command.index("train") + 1, "-m")
-    numbers = ",".join(map(str, range(repeats)))
-    whole, _ = _waited([*command, f"recipe.phases={arms}", f"split.repeat={numbers}", f"hydra.sweep.dir={folder}"])
+    command = [word for word in command if not word.startswith("recipe.phases=")]  # each arm has its own
+    place = command.index("train") + 1
+    whole, _ = _waited([*command[:place], *told, *command[place:]])
     done = [json.loads(run.read_text(encoding="utf-8"))["state"] for run in folder.glob("*/run.json")]
     return whole, sum(state == "trained" for state in done)
 
@@ -128,8 +127,9 @@ def _our_command(
 ) -> list[str]:
     return [
         sys.executable, "-m", "covidct", "train", *material.words, f"trainer={accelerator}", "logger=csv",
-        f"model.name={network.model}", "model.weights=none", "model.trainable=last3conv",
-        f"data.size={network.size}", "data.batch_size=32", "data.workers=2", f"runs={folder}",
+        f"model.name={network.model}", f"model.weights={material.weights_of(network.model)}",
+        "model.trainable=last3conv", f"data.size={network.size}", "data.batch_size=32",
+        "data.workers=2", f"runs={folder}",
         f"recipe.phases={_phases(epochs)}",
         f"recipe.stop={{min_epochs: {epochs}, max_epochs: {epochs}, patience: {epochs}}}",
         *words,

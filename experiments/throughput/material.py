@@ -10,6 +10,10 @@ from pathlib import Path
 import covidct  # noqa: F401  (first: it lets torchvision import beside a CPU torch)
 
 # isort: split
+import timm
+import torch
+from safetensors.torch import save_file
+
 from covidct.commands.cli import main as covidct_main
 from covidct.ct.phantom.network import PhantomSpec, write_network
 from covidct.data.splits import Split
@@ -42,10 +46,17 @@ class Material:
         assert self.table.classes is not None  # indexed with labels
         return self.table.classes.names
 
-    def files(self, count: int) -> list[Path]:
-        """Some of its files, spread over the whole."""
-        rows = len(self.table.accepted)
-        return [self.table.file(row * rows // count) for row in range(min(count, rows))]
+    def weights_of(self, model: str) -> Path:
+        """A file that both sides start from, in place of published weights: they need a network, and time is the same.
+
+        Weights from a file also let every repeat of ours share one set of features, as published ones do.
+        """
+        file = self.slices.with_name(f"{model}.safetensors")
+        if not file.is_file():
+            torch.manual_seed(0)
+            network = timm.create_model(model, pretrained=False, zero_init_last=False)
+            save_file(network.state_dict(), str(file))
+        return file
 
 
 def real_material(root: Path, folder: Path) -> Material:
