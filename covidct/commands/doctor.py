@@ -128,7 +128,7 @@ def _weights(model: str) -> Iterator[Finding]:
 
 
 def _tracking() -> Iterator[Finding]:
-    from covidct.training.tracking import choose_mode
+    from covidct.training.wandb_tracker import choose_mode
 
     mode = choose_mode()
     if mode == "online":

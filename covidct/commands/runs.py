@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -225,7 +226,13 @@ def _export(settings: RunsSettings, found: _Found) -> None:
 def _share(settings: RunsSettings, runs: Sequence[CataloguedRun], title: str, columns: list[str] | None) -> None:
     from covidct.training.study_tracking import share_study
 
-    share_study(runs, title=title, columns=columns, project=settings.project, figures=settings.figures)
+    folder = runs[0].path.parent / ".studies" / re.sub(r"[^\w.-]+", "_", title)
+    figures = [Path(name) for name in settings.figures]
+    state = share_study(runs, folder=folder, title=title, columns=columns, project=settings.project, figures=figures)
+    say(
+        f"W&B: the study is {state}"
+        + (f"; send it later with wandb sync {folder}/wandb/*" if state == "offline" else "")
+    )
 
 
 _ACTIONS: dict[str, Callable[[RunsSettings, _Found], None]] = {

@@ -108,15 +108,23 @@ def make_trainer(
 
 def loggers_of(settings: TrainSettings, folder: Path, identity: str, repeat: int, *, job_type: str) -> list[Logger]:
     """The loggers of a run; the same W&B run after a resume and for the evaluation, because the id is the identity."""
+    arm = [settings.arm] if settings.arm and settings.arm != settings.name else []
     return build_loggers(
         settings.logger.kind,
         folder,
         run_id=identity[:12],
-        name=f"{settings.name}-repeat{repeat}-seed{settings.seed}-{identity[:6]}",
+        name="-".join([settings.name, *arm, f"repeat{repeat}", f"seed{settings.seed}", identity[:6]]),
         project=settings.logger.project,
         group=settings.logger.group or settings.name,
         job_type=job_type,
-        tags=[*settings.logger.tags, settings.profile, f"weights:{Path(settings.model.weights).name}"],
+        tags=[
+            *settings.logger.tags,
+            settings.profile,
+            *(f"arm:{name}" for name in arm),
+            f"repeat:{repeat}",
+            f"model:{settings.model.name}",
+            f"weights:{Path(settings.model.weights).name}",
+        ],
         config=settings.as_dict() | {"run": identity[:12]},
         entity=settings.logger.entity,
         mode=settings.logger.mode,

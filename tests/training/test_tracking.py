@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import select
@@ -10,17 +11,19 @@ import subprocess
 import sys
 import time
 import warnings
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import covidct.training.tracking as tracking  # before pytorch_lightning: importing covidct lets torchvision import
+import covidct.training.wandb_tracker as wandb_tracker  # before pytorch_lightning: it lets torchvision import
 from covidct.errors import UsageError
 from covidct.training.records import EPOCH_COLUMNS, read_epochs
 from covidct.training.redaction import REDACTED
 from covidct.training.scoreboard import flatten
-from covidct.training.tracking import build_loggers, choose_mode, close_loggers, log_evaluation, log_files
+from covidct.training.tracking import build_loggers, close_loggers, log_evaluation, log_files
+from covidct.training.wandb_tracker import choose_mode
 from tests.training import tracked_fit, wandb_file
 from tests.training.wandb_server import serving
 
@@ -68,6 +71,15 @@ def only_run(folder: Path) -> wandb_file.WandbFile:
     while wandb_file.read(found).exit_code is None and time.monotonic() < end:
         time.sleep(0.05)
     return wandb_file.read(found)
+
+
+def only_ended(folder: Path) -> None:
+    """Wait until W&B's service has written the end of every attempt."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        if all(wandb_file.read(found).exit_code is not None for found in folder.glob("wandb/offline-run-*")):
+            return
+        time.sleep(0.05)
 
 
 def all_bytes(folder: Path) -> bytes:
@@ -155,6 +167,13 @@ def test_what_the_run_is_called_is_recorded(offline: Path) -> None:
         "data": {"root": REDACTED, "index": REDACTED, "note": f"copied from {REDACTED}"},
         "split_digest": "ab" * 32,
         "resume": None,
+        "lineage": {
+            "index": "1d" * 32,
+            "split": "5b" * 32,
+            "model": sha256(b"weights of run 2").hexdigest(),
+            "predictions": sha256(b"predictions of run 2").hexdigest(),
+            "report": sha256(b"a picture of DOE_JANE's scan").hexdigest(),
+        },
     }
     assert found.exit_code == 0
 
@@ -212,10 +231,33 @@ def test_figures_are_there_as_images_without_their_metadata(offline: Path) -> No
         assert not image.info
 
 
-def test_files_of_the_run_are_copied_and_nothing_is_an_artifact(offline: Path) -> None:
+def test_files_of_the_run_are_copied(offline: Path) -> None:
     found = only_run(offline / "run1")
-    assert (found.folder / "files" / "split.json").read_text() == '{"train": ["0123456789abcdef"]}'
-    assert "artifact" not in found.kinds  # its record would hold an absolute path
+    copy = json.loads((found.folder / "files" / "split.json").read_text())
+    assert copy["train"] == ["0123456789abcdef"]
+    assert not list(found.folder.glob("files/*.parquet"))  # only what was asked for
+
+
+def test_the_lineage_is_artifacts_that_name_digests_and_hold_no_place(offline: Path) -> None:
+    first, second = (only_run(offline / f"run{number}").artifacts for number in (1, 2))
+    assert [(one.type, one.use_after_commit) for one in first] == [
+        ("index", True), ("split", True), ("model", False), ("predictions", False), ("report", False),
+    ]  # fmt: skip
+    for one in first:
+        [entry] = one.manifest.contents
+        assert entry.local_path == ""
+        assert entry.ref == f"covidct:{one.type}/sha256:{entry.digest}"
+    index, split, model, *_ = first
+    assert index.name == f"index-{'1d' * 6}"
+    assert json.loads(index.metadata) == {
+        "sha256": "1d" * 32, "patients": 20, "slices": 100, "files_read": 101, "synthetic": True,
+    }  # fmt: skip
+    assert json.loads(split.metadata)["index_digest"] == "1d" * 32
+    assert model.manifest.contents[0].digest == sha256(b"weights of run 1").hexdigest()
+    assert model.manifest.contents[0].size == len(b"weights of run 1")
+    # what two runs share is one version of one artifact, what they make is not
+    same = [(one.name, one.digest) == (other.name, other.digest) for one, other in zip(first, second, strict=True)]
+    assert same == [True, True, False, False, False]
 
 
 def test_nothing_that_was_planted_is_in_any_byte_of_the_offline_run(offline: Path) -> None:
@@ -243,6 +285,11 @@ def test_online_the_same_numbers_arrive_and_no_name_leaves(tmp_path: Path) -> No
         place = run_planted(tmp_path, WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
         arrived = [row for row in server.history() if "train_loss" in row]
         sent = b"\n".join(path.encode() + body for path, body in server.requests)
+        used = [asked["input"]["artifactID"].split(":")[0] for asked in server.asked("UseArtifact")]
+        made = {asked["artifactTypeName"] for asked in server.artifacts.values()}
+    assert sorted(used) == sorted([f"index-{'1d' * 6}", f"split-{'5b' * 6}"] * 2)
+    assert made == {"index", "split", "model", "predictions", "report"}
+    assert len(server.artifacts) == 2 + 2 * 3  # the two runs share index and split
     tables = [read_epochs(place / f"run{number}" / "metrics.csv") for number in (1, 2)]
     assert [row["train_loss"] for row in arrived] == [float(row["train_loss"]) for table in tables for row in table]
     assert b"wandb/area-under-curve/v0" in sent
@@ -254,9 +301,9 @@ def test_online_the_same_numbers_arrive_and_no_name_leaves(tmp_path: Path) -> No
 TRACK = """
 import sys, time
 from pathlib import Path
-from covidct.training import tracking
+from covidct.training import wandb_tracker
 from covidct.training.tracking import build_loggers, close_loggers
-tracking.FINISH_SECONDS = 2.0
+wandb_tracker.FINISH_SECONDS = 2.0
 folder, began = Path(sys.argv[1]), time.monotonic()
 (tracker,) = loggers = build_loggers("wandb", folder, run_id="toy-0", name="toy", project="p", group=None,
                                      job_type="train", tags=[], config={})
@@ -348,6 +395,43 @@ def test_a_kill_costs_about_a_second_and_the_next_attempt_has_the_same_id(tmp_pa
     both = [wandb_file.read(path) for path in sorted(folder.glob("wandb/offline-run-*"))]
     assert [found.run.run_id for found in both] == ["toy-0", "toy-0"]
     assert not list(folder.glob("wandb/*/logs"))  # those of the killed attempt hold absolute paths
+
+
+SYNC = [sys.executable, "-m", "wandb", "sync"]
+
+
+@pytest.mark.slow
+def test_attempts_that_were_recorded_offline_are_one_run_after_a_sync(tmp_path: Path, home: Path) -> None:
+    """Killed after an epoch, resumed, evaluated: three logs of one id, sent in one command, and sent again."""
+    folder = tmp_path / "run"
+    for steps in ((3, 6), (9, 12), (12,)):
+        (tracker,) = loggers = a_tracker(folder)
+        for step in steps:
+            tracker.log_metrics({"value": step / 8}, step)
+        (folder / "checkpoints").mkdir(exist_ok=True)
+        tracked_fit.records(folder, 1)
+        log_files(loggers, [folder / "split.json"])
+        close_loggers(loggers)
+        only_ended(folder)
+        time.sleep(1.1)  # W&B names the folder of an attempt after the second
+    logs = sorted(folder.glob("wandb/offline-run-*"))
+    assert len(logs) == 3
+    with serving() as server:
+        environment = clean_environment(home, WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
+        environment["WANDB_ERROR_REPORTING"] = "false"  # else W&B's own telemetry holds paths; the manual says so
+        for _ in range(2):
+            done = subprocess.run(
+                [*SYNC, *logs], env=environment, cwd=home, capture_output=True, text=True, timeout=60, check=False
+            )
+            assert done.returncode == 0, done.stderr
+        lines = server.lines("toy-0")
+    assert [lines[number]["trainer/global_step"] for number in sorted(lines)] == [3, 6, 9, 12, 12]
+    assert {asked["name"] for asked in server.asked("UpsertBucket")} == {"toy-0"}
+    assert len(server.artifacts) == 5  # three attempts, one version of each
+    assert {asked["input"]["runName"] for asked in server.asked("UseArtifact")} == {"toy-0"}
+    assert "already exists" not in done.stdout + done.stderr  # the second time nothing was sent
+    places = [(path, body) for path, body in server.requests if tmp_path.name.encode() in body]
+    assert not places
 
 
 # Deciding ------------------------------------------------------------------------------------------------------------
@@ -483,7 +567,7 @@ def test_a_run_that_someone_else_has_open_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_only_rank_zero_tracks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking.rank_zero_only, "rank", 1)
+    monkeypatch.setattr(wandb_tracker.rank_zero_only, "rank", 1)
     (tracker,) = loggers = a_tracker(tmp_path / "run")
     tracker.log_metrics({"value": 1.0}, 0)
     tracker.log_hyperparams({"lr": 1})

@@ -5,6 +5,7 @@ python tracked_fit.py FOLDER
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,21 @@ def picture(path: Path, note: str = "") -> Path:
     return path
 
 
+def records(run_folder: Path, number: int) -> None:
+    """What `covidct train` leaves beside the numbers: the same data in every run, another network in each."""
+    made = {
+        "run.json": {"run": f"{number}" * 12, "arm": "adam", "repeat": number, "synthetic": True, "best_epoch": 2},
+        "provenance.json": {"digests": {"index": "1d" * 32, "split": "5b" * 32}},
+        "participants.json": {"accepted": {"patients": 20, "slices": 100}, "files_read": 101, "classes": ["DOE_JANE"]},
+        "split.json": {"train": ["0123456789abcdef"], "unit": "patient", "repeat": number, "name": "patient"},
+    }
+    for name, values in made.items():
+        (run_folder / name).write_text(json.dumps(values))
+    (run_folder / "checkpoints" / "best.ckpt").write_bytes(b"weights of run %d" % number)
+    (run_folder / "predictions.parquet").write_bytes(b"predictions of run %d" % number)
+    (run_folder / "report.html").write_text("a picture of DOE_JANE's scan")
+
+
 def main(folder: Path) -> None:
     for number in (1, 2):
         run_folder = folder / f"run{number}"
@@ -165,9 +181,8 @@ def main(folder: Path) -> None:
             trainer = fit(run_folder, loggers)
             figure = picture(run_folder / "figures" / "roc.png", note=f"drawn for DOE_JANE in {folder}")
             log_evaluation(loggers, SUMMARY, {"roc": figure}, step=trainer.global_step)
-            split = run_folder / "split.json"
-            split.write_text('{"train": ["0123456789abcdef"]}')
-            log_files(loggers, [split])
+            records(run_folder, number)
+            log_files(loggers, [run_folder / "split.json"])
         finally:
             close_loggers(loggers)
 

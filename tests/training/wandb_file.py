@@ -31,6 +31,7 @@ class WandbFile:
     summary: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     kinds: set[str] = field(default_factory=set)
+    artifacts: list[Any] = field(default_factory=list)
     exit_code: int | None = None
 
     def table(self, key: str) -> dict[str, Any]:
@@ -61,6 +62,8 @@ def read(folder: Path) -> WandbFile:
             row: dict[str, Any] = {}
             _update(row, record.history.item)
             found.history.append(row)
+        elif kind == "artifact":
+            found.artifacts.append(record.artifact)
         elif kind == "exit":
             found.exit_code = record.exit.exit_code
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -25,10 +26,26 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.silent = silent
         self.requests: list[tuple[str, bytes]] = []
+        self.artifacts: dict[str, dict[str, Any]] = {}
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def asked(self, operation: str) -> list[dict[str, Any]]:
+        """The variables of every GraphQL request of one kind, in order."""
+        bodies = [json.loads(body) for path, body in self.requests if path == "/graphql"]
+        return [body["variables"] for body in bodies if re.match(rf"\s*\w+ {operation}\b", body["query"])]
+
+    def lines(self, run: str) -> dict[int, dict[str, Any]]:
+        """The history of a run as a server keeps it: by line number, and a later line takes an earlier one's place."""
+        kept: dict[int, dict[str, Any]] = {}
+        for path, body in self.requests:
+            if path.endswith(f"/{run}/file_stream"):
+                chunk = json.loads(body).get("files", {}).get("wandb-history.jsonl", {})
+                for number, line in enumerate(chunk.get("content", []), start=int(chunk.get("offset", 0))):
+                    kept[number] = json.loads(line)
+        return kept
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is no error."""
@@ -75,9 +92,36 @@ class _Handler(BaseHTTPRequestHandler):
             files = [{"name": name, "uploadUrl": f"{self.server.url}/upload/{name}"} for name in variables["files"]]
             return {"createRunFiles": {"runID": "3", "uploadHeaders": [], "files": files}}
         if "RunResumeStatus" in query:
-            return {"model": {**project, "bucket": None}}
+            lines = self.server.lines(variables["name"])
+            last = json.dumps([json.dumps(lines[max(lines)])]) if lines else "[]"
+            bucket = {"id": "3", "name": variables["name"], "displayName": "n", "logLineCount": 0, "eventsLineCount": 0}
+            bucket |= {"historyLineCount": len(lines), "historyTail": last, "eventsTail": "[]", "summaryMetrics": "{}"}
+            bucket |= {"config": "{}", "tags": [], "notes": "", "wandbConfig": '{"t": 1}'}
+            return {"model": {**project, "bucket": bucket if lines else None}}
+        if answer := self._about_artifacts(query, variables):
+            return answer
         if "viewer" in query:
             return {"viewer": {"id": "4", "entity": "tester", "username": "tester", "email": "", "flags": "{}"}}
+        return {}
+
+    def _about_artifacts(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        """An artifact whose digest is known is committed already, as W&B has it."""
+        upload = {"uploadUrl": f"{self.server.url}/upload/artifact", "uploadHeaders": []}
+        if "mutation CreateArtifact " in query:
+            asked = variables["input"]
+            key = f"{asked['artifactCollectionName']}:{asked['digest']}"
+            state = "COMMITTED" if key in self.server.artifacts else "PENDING"
+            self.server.artifacts.setdefault(key, asked)
+            artifact = {"id": key, "state": state, "artifactSequence": {"latestArtifact": None}}
+            return {"createArtifact": {"artifact": artifact}}
+        if "mutation CreateArtifactManifest " in query:
+            return {"createArtifactManifest": {"artifactManifest": {"id": "6", "file": {"id": "7", **upload}}}}
+        if "mutation UpdateArtifactManifest " in query:
+            return {"updateArtifactManifest": {"artifactManifest": {"id": "6", "file": {"id": "7", **upload}}}}
+        if "mutation CommitArtifact " in query:
+            return {"commitArtifact": {"artifact": {"id": variables["artifactID"], "digest": "d"}}}
+        if "mutation UseArtifact " in query:
+            return {"useArtifact": {"artifact": {"id": variables["input"]["artifactID"]}}}
         return {}
 
     def log_message(self, *args: object) -> None:
