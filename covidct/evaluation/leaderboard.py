@@ -47,9 +47,13 @@ def write_leaderboard(
         DataRefused: No run has it.
     """
     ranked = best_run(runs, by)
-    rank = {id(run): place for place, (run, _) in enumerate(ranked, start=1)}
+    scores = [score for _, score in ranked]
+    rank = {id(run): 1 + scores.index(score) for run, score in ranked}  # equals share a rank
     rest = [run for run in runs if id(run) not in rank]
-    columns = list(columns or [*FACTS, *_figures(runs, by)])
+    studies = sorted({str(run.value("name")) for run in runs if run.value("name") is not None})
+    facts = [name for name in FACTS if name != "name" or len(studies) > 1]
+    columns = list(columns or [*facts, *_figures(runs, by)])
+    rows = [_row(run, rank.get(id(run)), columns) for run in [*(run for run, _ in ranked), *rest]]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("covidct.evaluation"),
         autoescape=True,
@@ -60,13 +64,16 @@ def write_leaderboard(
     html = environment.get_template("leaderboard.html.j2").render(
         title=title,
         by=by,
-        columns=columns,
-        is_test=[name.startswith("test.") for name in columns],
-        rows=[_row(run, rank.get(id(run)), columns) for run in [*(run for run, _ in ranked), *rest]],
+        columns=[
+            {"parts": name.split("."), "is_text": any(row["cells"][at]["is_text"] for row in rows)}
+            for at, name in enumerate(columns)
+        ],
+        has_tests=any(name.startswith("test.") for name in columns),
+        rows=rows,
         failed=[(run.path.name, without_folders(str(run.reason))) for run in runs if run.reason is not None],
         unreadable=unreadable,
         synthetic=any(run.value("synthetic") is True for run in runs),
-        studies=sorted({str(run.value("name")) for run in runs}),
+        studies=studies,
         indexes=len({run.value("digests.index") for run in runs} - {None}),
     )
     with replacing(path) as temporary:
@@ -90,5 +97,6 @@ def _row(run: CataloguedRun, rank: int | None, columns: Sequence[str]) -> dict[s
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         # full digits for the script to sort by; "" is absent
         sort_by = "" if value is None else repr(value) if is_number else without_folders(text_of(value))
-        cells.append({"text": without_folders(text_of(value)), "sort": sort_by, "is_number": is_number})
+        is_text = value is not None and not is_number
+        cells.append({"text": without_folders(text_of(value)), "sort": sort_by, "is_text": is_text})
     return {"rank": rank, "cells": cells, "failed": run.reason is not None}
