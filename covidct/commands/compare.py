@@ -30,6 +30,7 @@ def run(values: dict[str, Any]) -> None:
     if values["plan"]:
         plan, digest = read_plan(Path(values["plan"]), plan)
     _check(values)
+    _ = plan.higher_is_better  # refuses a metric without a direction before anything is read
     outcomes, notes = _outcomes(values, plan)
     table = table_of(outcomes)
     level = "slice" if ".slice." in plan.metric else "patient"

@@ -68,7 +68,7 @@ def _outcome(
     repeat = ", ".join(f"{words.get(key, key + ' ')}{value}" for key, value in zip(pair, places, strict=True))
     seconds = run.value("seconds")
     common: dict[str, Any] = {
-        "arm": str(arm) if by == "arm" else f"{by.rpartition('.')[2]}={arm}",
+        "arm": str(arm) if by == "arm" else named_value(by, arm),
         "repeat": repeat,
         "run": run.path.name,
         "seconds": float(seconds) if isinstance(seconds, int | float) else None,
@@ -88,6 +88,11 @@ def _outcome(
         why = "not evaluated" if metric.startswith("test.") and run.state != "evaluated" else f"{metric} is undefined"
         return Outcome(**common, state=UNDEFINED, reason=why)
     return Outcome(**common, state=COUNTED, value=float(value))
+
+
+def named_value(by: str, value: Any) -> str:
+    """The name of an arm that a config key tells apart: "lr 0.001"."""
+    return f"{by.rpartition('.')[2]} {value}"
 
 
 def _ratio(path: Path) -> tuple[float | None, int | None]:

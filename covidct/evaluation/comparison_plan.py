@@ -63,7 +63,7 @@ class ComparisonPlan:
                 close = difflib.get_close_matches(str(key), known, n=1)
                 hint = f"did you mean {close[0]}?" if close else f"the keys are {', '.join(known)}"
                 raise UsageError(f"unknown key {key!r}", where=where, remedy=hint)
-        plan = cls(**values)
+        plan = cls(**{**values, **{key: _named(values[key]) for key in ("reference", "contrasts") if key in values}})
         for key, good, wanted in (
             ("metric", isinstance(plan.metric, str) and bool(plan.metric), "the name of a metric"),
             ("better", plan.better in (None, "higher", "lower"), "higher, lower or null"),
@@ -121,14 +121,15 @@ class ComparisonPlan:
                 where=f"by={self.by}",
                 remedy="give the runs of the other arm too, or tell arms apart by another key: by=recipe.phases.0.lr",
             )
+        full = {arm.removeprefix(f"{self.by.rpartition('.')[2]} "): arm for arm in arms} | {arm: arm for arm in arms}
         wanted = [arm for pair in self.contrasts or [] for arm in pair] + ([self.reference] if self.reference else [])
         for arm in wanted:
-            if arm not in arms:
+            if arm not in full:
                 raise UsageError(f"no run of the arm {arm!r}", remedy=f"the arms are {', '.join(arms)}")
         if self.contrasts is not None:
-            return [(first, second) for first, second in self.contrasts]
+            return [(full[first], full[second]) for first, second in self.contrasts]
         if self.reference is not None:
-            return [(arm, self.reference) for arm in arms if arm != self.reference]
+            return [(arm, full[self.reference]) for arm in arms if arm != full[self.reference]]
         return list(combinations(arms, 2))
 
     def as_dict(self) -> dict[str, Any]:
@@ -171,6 +172,13 @@ def read_plan(path: Path, typed: ComparisonPlan) -> tuple[ComparisonPlan, str]:
                 remedy=f"leave {name} out, or compare without plan= (the result then says: not pre-registered)",
             )
     return replace(plan), hashlib.sha256(content).hexdigest()
+
+
+def _named(value: Any) -> Any:
+    """Arms told apart by a number may be typed as that number."""
+    if isinstance(value, list):
+        return [_named(item) for item in value]
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _is_number(value: Any) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri, stdtr, stdtrit
 
 from covidct.errors import UsageError
 from covidct.evaluation.intervals import clopper_pearson
@@ -139,8 +139,8 @@ def mean_difference(differences: np.ndarray, test_over_train: float, *, alpha: f
     if sd <= 1e-12 * max(1.0, abs(mean)):
         sign = math.copysign(math.inf, mean) if mean else 0.0
         return Difference(runs, mean, 0.0, 0.0, sign, None, mean, mean, 1 - alpha)
-    half = float(stats.t.ppf(1 - alpha / 2, runs - 1)) * se
-    p = float(2 * stats.t.sf(abs(mean) / se, runs - 1))
+    half = float(stdtrit(runs - 1, 1 - alpha / 2)) * se
+    p = float(2 * stdtr(runs - 1, -abs(mean) / se))
     return Difference(runs, mean, sd, se, mean / se, p, mean - half, mean + half, 1 - alpha)
 
 
@@ -166,8 +166,8 @@ def posterior(differences: np.ndarray, test_over_train: float, rope: float) -> P
 def _posterior(mean: float, se: float, runs: int, rope: float) -> Posterior:
     if se == 0:  # no spread: all mass where the mean is
         return Posterior(float(mean < -rope), float(abs(mean) <= rope), float(mean > rope))
-    below = float(stats.t.cdf((-rope - mean) / se, runs - 1))
-    above = float(stats.t.sf((rope - mean) / se, runs - 1))
+    below = float(stdtr(runs - 1, (-rope - mean) / se))
+    above = float(stdtr(runs - 1, (mean - rope) / se))
     return Posterior(below, max(0.0, 1 - below - above), above)
 
 
@@ -205,7 +205,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 def half_width(runs: float, test_over_train: float, *, alpha: float = 0.05) -> float:
     """Half-width of the corrected interval in standard deviations of the differences; `runs` may be infinite."""
-    student = stats.norm.ppf(1 - alpha / 2) if math.isinf(runs) else stats.t.ppf(1 - alpha / 2, runs - 1)
+    student = ndtri(1 - alpha / 2) if math.isinf(runs) else stdtrit(runs - 1, 1 - alpha / 2)
     return float(student * math.sqrt((0 if math.isinf(runs) else 1 / runs) + test_over_train))
 
 
@@ -228,7 +228,7 @@ def outlook(
     def firm(number: int, factor: float = 1.0) -> bool:
         se = sd * math.sqrt((1 / number + test_over_train) / factor)
         found = _posterior(mean, se, number, rope)
-        p = 2 * stats.t.sf(abs(mean) / se, number - 1)
+        p = 2 * stdtr(number - 1, -abs(mean) / se)
         superior = max(found.better, found.worse) >= SURE and p * contrasts < alpha and number >= LEAST_REPEATS
         return bool(superior or found.equal >= SURE)
 
@@ -242,9 +242,13 @@ def outlook(
             low, high = (low, middle) if firm(middle) else (middle, high)
         return Outlook(high - runs, None, floor)
     number = max(runs, ENOUGH_SPLITS)
-    factors = np.geomspace(1, MOST_PATIENTS, 400)
-    needed = next((float(factor) for factor in factors if firm(number, factor)), None)
-    return Outlook(None, needed, floor)
+    if not firm(number, MOST_PATIENTS):
+        return Outlook(None, None, floor)
+    few, many = 0.0, math.log(MOST_PATIENTS)
+    while many - few > 0.005:
+        half = (few + many) / 2
+        few, many = (few, half) if firm(number, math.exp(half)) else (half, many)
+    return Outlook(None, math.exp(many), floor)
 
 
 def _checked(differences: np.ndarray, test_over_train: float, alpha: float) -> int:

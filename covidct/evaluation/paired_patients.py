@@ -94,7 +94,8 @@ class PatientTest:
 
     def as_dict(self) -> dict[str, object]:
         """Plain values, for JSON."""
-        return {**vars(self), "difference": self.difference.as_dict()}
+        values = {"first_value": self.first, "second_value": self.second, "difference": self.difference.as_dict()}
+        return {"metric": self.metric, **values, "p": self.p, "test": self.test}
 
 
 def paired_tests(
