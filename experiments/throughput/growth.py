@@ -85,7 +85,10 @@ def batches_point(count: int, folder: Path) -> Points:
         for name in ("first pass (fills the store)", "second pass", "third pass"):
             _costing(costs, name, lambda: sum(len(batch["label"]) for batch in loader))
     share = len(data.partition("train")) / count
-    return {name: replace(cost, seconds=cost.seconds / share) for name, cost in costs.items()}
+    return {
+        name: replace(cost, seconds=cost.seconds / share, cpu_seconds=cost.cpu_seconds / share)
+        for name, cost in costs.items()
+    }
 
 
 def features_point(count: int, folder: Path) -> Points:
@@ -107,8 +110,8 @@ def features_point(count: int, folder: Path) -> Points:
     with metrics.open(newline="", encoding="utf-8") as stream:
         seconds = [float(row["seconds"]) for row in csv.DictReader(stream)]
     return {
-        "first epoch": replace(whole, seconds=seconds[0]),
-        "later epochs, mean": replace(whole, seconds=float(np.mean(seconds[1:]))),
+        "first epoch": replace(whole, seconds=seconds[0], cpu_seconds=float("nan")),
+        "later epochs, mean": replace(whole, seconds=float(np.mean(seconds[1:])), cpu_seconds=float("nan")),
         "whole command, trunk included": whole,
     }
 
@@ -181,7 +184,7 @@ def show(row: dict[str, Any]) -> str:
     """A row for people."""
     return (
         f"{row['subject']:<9}{row['slices']:>9,}  {row['step']:<38}{row['seconds']:9.2f} s "
-        f"{row['microseconds_per_slice']:10.1f} us/slice "
+        f"{row['cpu_seconds']:9.2f} processor s {row['microseconds_per_slice']:10.1f} us/slice "
         f"{row['private_mib']:7.0f} MiB own {row['mapped_mib']:6.0f} mapped"
     )
 

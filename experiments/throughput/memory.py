@@ -19,12 +19,14 @@ class Cost:
 
     Attributes:
         seconds: Wall time.
+        cpu_seconds: Processor time of this process and its threads: the steadier figure on a busy machine.
         private_mib: Peak of the memory that is this process's own (RssAnon); NaN where the system does not say.
         mapped_mib: Peak of resident pages of mapped files. The kernel takes them back when it needs them, so they may
             grow with a store without harm.
     """
 
     seconds: float = float("nan")
+    cpu_seconds: float = float("nan")
     private_mib: float = float("nan")
     mapped_mib: float = float("nan")
 
@@ -44,11 +46,11 @@ def measured() -> Iterator[Cost]:
 
     watcher = threading.Thread(target=sample, daemon=True)
     watcher.start()
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     try:
         yield cost
     finally:
-        cost.seconds = time.perf_counter() - began
+        cost.seconds, cost.cpu_seconds = time.perf_counter() - began, time.process_time() - began_cpu
         over.set()
         watcher.join()
         cost.private_mib, cost.mapped_mib = peaks["RssAnon"], peaks["RssFile"]

@@ -130,13 +130,14 @@ def _growth(rows: Sequence[Result]) -> str:
             row["step"],
             f"{row['slices']:,}",
             f"{row['seconds']:,.2f}",
+            f"{row['cpu_seconds']:,.2f}",
             f"{row['microseconds_per_slice']:,.1f}",
             f"{row['private_mib']:,.0f}",
             f"{row['mapped_mib']:,.0f}",
         ]
         for row in sorted(rows, key=lambda row: (row["subject"], row["step"], row["slices"]))
     ]
-    return _markdown(["subject", "step", "slices", "s", "us a slice", "own MiB", "mapped MiB"], cells)
+    return _markdown(["subject", "step", "slices", "s", "processor s", "us a slice", "own MiB", "mapped MiB"], cells)
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
