@@ -67,7 +67,8 @@ class Confirmation:
             difference = difference if self.way == "min" else -difference
             found.append(
                 f"Untuned, the same repeats gave {_mean(self.untuned)}: tuning was better in {sum(better)} of {n}, "
-                f"by {round(difference, 12) + 0:.3g} on average. So few repeats are a check, not a proof; `covidct compare` judges."
+                f"by {round(difference, 12) + 0:.3g} on average. "
+                "So few repeats are a check, not a proof; `covidct compare` judges."
             )
         if not self.fresh_splits:
             found.append(

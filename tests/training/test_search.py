@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -21,36 +20,14 @@ from covidct.training.search import work
 from covidct.training.search_claims import claim, first_reason, progress_of, take_over
 from covidct.training.search_confirm import Confirmation
 from covidct.training.search_results import front, importances, trials_table, winner
-from covidct.training.search_space import SearchSpace, read_space
+from covidct.training.search_space import read_space
 from covidct.training.search_storage import open_storage, open_study, redacted
 from covidct.training.sweep_file import agent_words, sampled, sweep_file
-
-SPACE = {
-    "name": "toy",
-    "parameters": {
-        "x": {"kind": "float", "low": -2.0, "high": 2.0},
-        "way": {"kind": "choice", "values": ["left", ["a", "b"], None]},
-    },
-    "objectives": [{"figure": "val_loss", "direction": "minimize"}],
-    "sampler": {"kind": "tpe", "startup_trials": 3, "seed": 1},
-    "pruner": {"kind": "median", "startup_trials": 2, "warmup_epochs": 1},
-}
-
-
-def space(**changes: Any) -> SearchSpace:
-    return read_space({**SPACE, **changes})
-
-
-def study_in(folder: Path, of: SearchSpace | None = None, **facts: Any) -> optuna.Study:
-    return open_study(open_storage(str(folder / "journal.log")), "toy", of or space(), facts)
+from tests.training.toy_search import quiet, space, study_in
 
 
 def bowl(trial: optuna.trial.Trial, words: list[str]) -> list[float]:
     return [trial.params["x"] ** 2]
-
-
-def quiet(_: str) -> None:
-    return
 
 
 def states(study: optuna.Study) -> list[str]:
@@ -233,26 +210,12 @@ def test_a_database_by_url_holds_a_search_too(tmp_path):
 
 # --- many workers, and their deaths -----------------------------------------------------------------------------------
 
-WORKER = """
-import sys, time
-sys.path.insert(0, {top!r})
-from tests.training.test_search import quiet, space, study_in
-from covidct.training.search import work
-from pathlib import Path
-
-def slow(trial, words):
-    print("at", trial.number, flush=True)
-    time.sleep({seconds})
-    return [trial.params["x"] ** 2]
-
-work(study_in(Path({folder!r})), space(), slow, {wanted}, worker={number}, say=quiet)
-"""
-
 
 def start(folder: Path, number: int, wanted: int, seconds: float) -> subprocess.Popen[str]:
-    top = str(Path(__file__).resolve().parents[2])
-    code = WORKER.format(top=top, folder=str(folder), number=number, wanted=wanted, seconds=seconds)
-    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
+    """A worker process whose trials take so long; it prints the number of each."""
+    words = [sys.executable, "-m", "tests.training.toy_search", str(folder), str(number), str(wanted), str(seconds)]
+    top = Path(__file__).resolve().parents[2]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=top)
 
 
 def test_two_workers_share_a_journal_and_a_killed_one_is_taken_over(tmp_path):
