@@ -13,14 +13,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from covidct.data.splits import Split
-from covidct.data.table import SliceTable
 from covidct.errors import DataRefused, IntegrityError
 from covidct.files import read_json, write_json
 from covidct.provenance import digest_file, digest_json
-from covidct.training.settings import TrainSettings
+
+if TYPE_CHECKING:  # they need pandas, and every verb comes by here
+    from covidct.data.splits import Split
+    from covidct.data.table import SliceTable
+    from covidct.training.settings import TrainSettings
 
 STATES = ("started", "trained", "evaluated")
 

@@ -182,8 +182,8 @@ class Page(HTMLParser):
         self.loaded += [str(value) for name, value in attrs if name in ("src", "href", "srcset", "action")]
         if tag == "tr":
             self.rows.append([])
-        self._in_cell = tag in ("td", "th")
-        if self._in_cell:
+        if tag in ("td", "th"):
+            self._in_cell = True
             self.rows[-1].append("")
 
     def handle_endtag(self, tag: str) -> None:
