@@ -56,7 +56,9 @@ def test_the_peer_sees_the_picture_that_ours_sees(workshop: Path, tmp_path: Path
     for _ in range(2):  # computed, then from the cache
         [batch] = peer.train_dataloader()
         assert batch["label"].tolist() == [1]
-        assert abs(batch["image"] - ours["image"]).mean() < 0.01  # the two resize a little differently
+        assert (
+            abs(batch["image"] - ours["image"]).mean() < 0.05
+        )  # resized a little differently (0.01); turned over, 0.3
 
 
 def test_generated_tables_split_by_patient():
