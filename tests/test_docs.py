@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from covidct.commands.cli import VERBS, main
+from covidct.commands.compose import config_of, module_of
 from covidct.errors import UsageError
 
 TOP = Path(__file__).resolve().parent.parent
@@ -97,7 +98,7 @@ def test_a_command_of_the_manual_can_be_typed(command, monkeypatch, tmp_path, ca
     monkeypatch.chdir(tmp_path)  # Hydra keeps a record of a sweep
     composed = []
     for verb in VERBS:
-        module = importlib.import_module(f"covidct.commands.{verb}")
+        module = importlib.import_module(module_of(verb))
         monkeypatch.setattr(module, "run", composed.append)
     code = main(list(command.words))
     assert code == 0, f"{command.line}\n{capsys.readouterr().err}"
@@ -191,7 +192,7 @@ def test_every_key_of_a_group_stands_in_the_manual_with_its_default(group):
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "split"])
 def test_every_key_of_a_verb_stands_in_the_manual_with_its_default(verb):
-    values = yaml.safe_load((CONF / f"{verb}.yaml").read_text(encoding="utf-8"))
+    values = yaml.safe_load((CONF / f"{config_of(verb)}.yaml").read_text(encoding="utf-8"))
     assert documented(verb) == keys_of(values)
 
 
@@ -230,6 +231,20 @@ def test_the_recipe_of_the_manual_is_accepted():
     [block] = re.findall(r"```yaml\n(.*?)```", text("how-to/write-a-recipe.md"), re.DOTALL)
     recipe = yaml.safe_load(block)
     assert len(parse_phases(recipe["phases"], recipe["stop"]["max_epochs"])) == 3
+
+
+def test_the_search_space_of_the_manual_is_accepted():
+    from covidct.training.search_parameter import KINDS
+    from covidct.training.search_space import COSTS, FIGURES, PRUNERS, SAMPLERS, read_space
+
+    page = text("how-to/search.md")
+    [block] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    values = yaml.safe_load(block)
+    values.pop("defaults")
+    assert len(read_space(values).parameters) == 4
+    base = yaml.safe_load((CONF / "search" / "base.yaml").read_text(encoding="utf-8"))
+    names = {*base, *base["sampler"], *base["pruner"], *KINDS, *FIGURES, *COSTS, *SAMPLERS, *PRUNERS}
+    assert not [name for name in names if f"`{name}`" not in page]
 
 
 def test_every_window_and_augmentation_stands_in_the_manual_with_its_numbers():
