@@ -225,7 +225,7 @@ def _explain(verb: str, words: Sequence[str], error: Exception) -> UsageError:
         options = [path.stem for path in sorted((config_folder() / group).glob("*.yaml"))]
         return UsageError(f"{group} has no choice {choice!r}", remedy=_nearest(choice, options))
     overrides = [word for word in words if "=" in word and not word.startswith("-")]
-    for override in overrides:
+    for override in sorted(overrides, key=lambda word: -len(word.split("=", 1)[0])):  # `search.trials` before `search`
         key = override.split("=", 1)[0].lstrip("+~")
         if f"'{key}'" in text or (lines and key in lines[0]):
             close = difflib.get_close_matches(key, _known_keys(verb, overrides), n=3, cutoff=0.5)

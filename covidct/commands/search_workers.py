@@ -56,7 +56,9 @@ def run_workers(count: int, words: Sequence[str], wanted: int, logs: Path) -> No
     for number, code in enumerate(codes):
         text = files[number].read_text(encoding="utf-8", errors="replace").strip()
         if code == IntegrityError.exit_code:
-            raise IntegrityError(text.removeprefix("covidct: ").splitlines()[0], where=str(files[number]))
+            said = [line.strip() for line in text.removeprefix("covidct: ").splitlines()]
+            remedies = [line.removeprefix("do:").strip() for line in said if line.startswith("do:")]
+            raise IntegrityError(said[0] if said else "?", where=str(files[number]), remedy="; ".join(remedies) or None)
         if code not in (0, CovidctError.exit_code, 3):
             print(f"[{number}] ended with {_how(code)}; see {files[number]}", file=sys.stderr)
         if code == CovidctError.exit_code:

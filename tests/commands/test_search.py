@@ -114,6 +114,7 @@ def test_a_pruned_training_stops_inside_and_its_run_is_not_finished(workshop, tm
     assert len(pd.read_csv(pruned / "metrics.csv")) == 3
 
 
+@pytest.mark.slow
 def test_two_workers_one_killed_one_stopped_and_the_rest_done_later(workshop, tmp_path):
     line = words(workshop, tmp_path, "search=learning_rate", "trials=4", "confirm=0", "recipe.stop.min_epochs=2")
     search = started(*line, "workers=2")
@@ -148,12 +149,12 @@ def test_two_workers_one_killed_one_stopped_and_the_rest_done_later(workshop, tm
     ("changes", "hint"),
     [
         (["search.objectives=[{figure: test_accuracy}]"], "test set no more"),
-        (["search.parameters={data.sise: {kind: int, low: 16, high: 32}}"], "data.size"),
-        (["search.parameters={recipe.phases.0.lrr: {kind: float, low: 0.1, high: 0.2}}"], "recipe.phases.0.lr"),
-        (["search.parameters={recipe.phases.4.lr: {kind: float, low: 0.1, high: 0.2}}"], "recipe.phases.0.lr"),
-        (["search.parameters={recipe.phases.0.epochs: {kind: int, low: 1, high: 3}}"], "add up to 2"),
-        (["search.parameters={model.trainable: {kind: choice, values: [all, heads]}}"], "did you mean head"),
-        (["search.parameters={recipe: {kind: choice, values: [adam, adamx]}}"], "adamw"),
+        (["+search.parameters={data.sise: {kind: int, low: 16, high: 32}}"], "data.size"),
+        (["+search.parameters={recipe.phases.0.lrr: {kind: float, low: 0.1, high: 0.2}}"], "recipe.phases.0.lr"),
+        (["+search.parameters={recipe.phases.4.lr: {kind: float, low: 0.1, high: 0.2}}"], "recipe.phases.0.lr"),
+        (["+search.parameters={recipe.phases.0.epochs: {kind: int, low: 1, high: 3}}"], "add up to 2"),
+        (["+search.parameters={model.trainable: {kind: choice, values: [all, heads]}}"], "did you mean head"),
+        (["+search.parameters={recipe: {kind: choice, values: [adam, adamx]}}"], "adamw"),
         (["trials=0"], "1 or more"),
         (["trials=many"], "1 or more"),
         (["trainer.devices=2"], "one worker for each GPU"),
