@@ -231,7 +231,7 @@ def _share(settings: RunsSettings, runs: Sequence[CataloguedRun], title: str, co
     state = share_study(runs, folder=folder, title=title, columns=columns, project=settings.project, figures=figures)
     say(
         f"W&B: the study is {state}"
-        + (f"; send it later with wandb sync {folder}/wandb/*" if state == "offline" else "")
+        + (f"; send it later: WANDB_ERROR_REPORTING=false wandb sync {folder}/wandb/*" if state == "offline" else "")
     )
 
 

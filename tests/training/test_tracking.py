@@ -260,6 +260,35 @@ def test_the_lineage_is_artifacts_that_name_digests_and_hold_no_place(offline: P
     assert same == [True, True, False, False, False]
 
 
+def test_without_artifacts_neither_files_nor_lineage_leave(tmp_path: Path) -> None:
+    (tracker,) = loggers = a_tracker(tmp_path, artifacts=False)
+    tracker.log_metrics({"value": 0.5}, 0)
+    (tmp_path / "checkpoints").mkdir()
+    tracked_fit.records(tmp_path, 1)
+    log_files(loggers, [tmp_path / "split.json"])
+    close_loggers(loggers)
+    found = only_run(tmp_path)
+    assert not found.artifacts
+    assert not (found.folder / "files" / "split.json").exists()
+    assert "lineage" not in found.config
+
+
+def test_a_cell_of_a_study_has_a_name_that_a_person_can_read(tmp_path: Path) -> None:
+    from covidct.commands.compose import compose_again
+    from covidct.training.assemble import loggers_of
+    from covidct.training.settings import TrainSettings, read_settings
+
+    words = ["name=five_arms", "recipe=sgd", "split.repeat=3", "logger.tags=[pilot]", "data.index=x", "seed=2"]
+    settings = read_settings(TrainSettings, compose_again("train", words))
+    (tracker,) = loggers = loggers_of(settings, tmp_path, "ab" * 32, 3, job_type="train")
+    tracker.log_metrics({"value": 0.5}, 0)
+    close_loggers(loggers)
+    run = only_run(tmp_path).run
+    assert (run.display_name, run.run_group) == ("five_arms-sgd-repeat3-seed2-ababab", "five_arms")
+    assert {"pilot", "arm:sgd", "repeat:3", "model:resnet50"} <= set(run.tags)
+    assert run.run_id == "ab" * 6
+
+
 def test_nothing_that_was_planted_is_in_any_byte_of_the_offline_run(offline: Path) -> None:
     for number in (1, 2):
         seen = all_bytes(offline / f"run{number}" / "wandb")
