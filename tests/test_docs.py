@@ -100,7 +100,10 @@ def test_a_command_of_the_manual_can_be_typed(command, monkeypatch, tmp_path, ca
     for verb in VERBS:
         module = importlib.import_module(module_of(verb))
         monkeypatch.setattr(module, "run", composed.append)
-    code = main(list(command.words))
+    # a launcher, or several ranks, would give each cell a process of its own, out of our reach
+    words = [w for w in command.words if not w.startswith(("hydra/launcher=", "hydra.launcher."))]
+    monkeypatch.setattr("covidct.commands.study.needs_process", lambda *_: False)
+    code = main(words)
     assert code == 0, f"{command.line}\n{capsys.readouterr().err}"
     only_shown = {"--help", "--version", "--cfg"} & set(command.words)
     assert bool(composed) != bool(only_shown)
