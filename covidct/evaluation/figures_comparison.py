@@ -141,6 +141,8 @@ def draw_posterior(comparison: Comparison) -> Figure:
         _posterior_curve(axis, contrast, comparison.plan.rope, reach)
     for axis in axes[len(contrasts) :]:
         axis.set_axis_off()
+    for axis in axes[max(0, len(contrasts) - columns) : len(contrasts)]:  # the lowest of each column
+        axis.tick_params(labelbottom=True)
     figure.supxlabel(f"true difference in {comparison.plan.metric_text}", fontsize=8.5)
     return figure
 
