@@ -78,9 +78,9 @@ def ordered(runs: Sequence[CataloguedRun], keys: Sequence[str]) -> list[Catalogu
     result = list(runs)
     for word in reversed(keys):
         key, is_turned = word.removeprefix("-"), word.startswith("-")
-        present = [run for run in result if _rank(run, key) is not None]
-        absent = [run for run in result if _rank(run, key) is None]
-        result = [*sorted(present, key=lambda run, key=key: _rank(run, key), reverse=is_turned), *absent]  # type: ignore[misc]
+        ranks = {id(run): rank for run in result if (rank := _rank(run, key)) is not None}
+        present = sorted((run for run in result if id(run) in ranks), key=lambda run: ranks[id(run)], reverse=is_turned)
+        result = [*present, *(run for run in result if id(run) not in ranks)]
     return result
 
 
