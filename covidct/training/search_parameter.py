@@ -107,7 +107,8 @@ class Parameter:
             return as_kept(value) in self.options
         if isinstance(value, bool) or not isinstance(value, int | float) or (self.is_whole and value != int(value)):
             return False
-        on_step = self.step is None or math.isclose((value - self.low) / self.step % 1.0, 0, abs_tol=1e-9)
+        steps = 0.0 if self.step is None else (value - self.low) / self.step
+        on_step = math.isclose(steps, round(steps), abs_tol=1e-9)
         return self.low <= value <= self.high and on_step
 
     def ends(self) -> list[Scalar]:

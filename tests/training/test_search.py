@@ -71,6 +71,7 @@ def test_the_words_of_a_trial_are_what_one_would_type():
     assert toy.words({"x": 1e-05, "way": "null"}) == ["x=1e-05", "way=null"]
     stepped = space(parameters={"x": {"kind": "float", "low": 0.0, "high": 0.5, "step": 0.1}})
     assert stepped.words({"x": 0.1 + 0.2}) == ["x=0.3"]
+    assert [stepped.parameters[0].holds(value) for value in (0.3, 0.5, 0.25, 0.6, "a")] == [True, True] + [False] * 3
     text = space(parameters={"x": {"kind": "choice", "values": ["it's, so", "null", True]}})
     assert text.parameters[0].word("it's, so") == "x='it\\'s, so'"
     assert text.parameters[0].word("null") == "x='null'"
