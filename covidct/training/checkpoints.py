@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 BEST = "best.ckpt"
 LAST = "last.ckpt"
 PREVIOUS = "last.previous.ckpt"
+NEXT = "best.next.ckpt"
 _MARK = b"covidct-sha256:"
 _COMMENT = len(_MARK) + 64
 _END = 22  # size of zip's end-of-central-directory record; its last two bytes are the length of the comment
@@ -210,26 +212,31 @@ def _link(source: Path, target: Path) -> None:
 
 
 class KeepCheckpoints(Checkpoint):
-    """Keeps `last.ckpt` after every epoch, and as `best.ckpt` the one whose figure was best.
+    """Keeps `last.ckpt` to resume from and, as `best.ckpt`, the weights of the epoch whose figure was best.
 
-    `best.ckpt` is a second name of the `last.ckpt` of its epoch, given after that is safely on disk; a run killed in
-    between gives the name when it resumes. Equal values do not replace an earlier best, and NaN is never best. The
-    callback keeps no path: a run folder can move, and a checkpoint can travel.
+    Equal values do not replace an earlier best, and NaN is never best. The best weights wait in memory until the next
+    `last.ckpt` is written; a kill between the two files leaves `best.next.ckpt`, which a resumed run gives its name or
+    removes. The callback keeps no path: a run folder can move, and a checkpoint can travel.
 
     Args:
         folder: Where the files go.
         monitor: The figure that decides.
         mode: "min" or "max".
+        every_seconds: Epochs shorter than this are not all written: that much work, at most, is repeated after a kill.
+            The last epoch is always written.
     """
 
-    def __init__(self, folder: Path, monitor: str, mode: str) -> None:
+    def __init__(self, folder: Path, monitor: str, mode: str, *, every_seconds: float = 0.0) -> None:
         if mode not in ("min", "max") or DIRECTIONS.get(monitor, mode) != mode:
             raise UsageError(f"{monitor} does not get better towards its {mode}", where="recipe.best")
         self.folder = Path(folder)
         self.monitor = monitor
+        self.every_seconds = every_seconds
         self.best_epoch: int | None = None
         self._plateau = Plateau(mode)
-        self._resumed_from: int | None = None
+        self._pending: dict[str, Any] | None = None
+        self._written = time.monotonic()
+        self._unwritten = False
 
     @property
     def best_value(self) -> float | None:
@@ -242,33 +249,52 @@ class KeepCheckpoints(Checkpoint):
         return self.folder / BEST if self.best_epoch is not None else None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save, and name the best."""
+        """Take note of the best; save when it is time."""
         if self.monitor not in trainer.callback_metrics:
             raise UsageError(
                 f"nothing called {self.monitor} was logged in this epoch",
                 where="recipe.best",
                 remedy=f"logged: {sorted(trainer.callback_metrics)}",
             )
-        better = self._plateau.update(float(trainer.callback_metrics[self.monitor]))
-        if better:
+        if self._plateau.update(float(trainer.callback_metrics[self.monitor])):
             self.best_epoch = trainer.current_epoch
-        trainer.save_checkpoint(self.folder / LAST, weights_only=False)
-        if better and trainer.is_global_zero:
-            _link(self.folder / LAST, self.folder / BEST)
+            if trainer.is_global_zero:
+                self._pending = _weights(pl_module, trainer.current_epoch)
+        self._unwritten = True
+        is_due = time.monotonic() - self._written >= self.every_seconds
+        is_last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        # saving is done by all processes together, so one clock decides for all
+        if trainer.strategy.broadcast(is_due or is_last):
+            self._write(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save what was not: someone who came after us ended the run."""
+        if self._unwritten:
+            self._write(trainer)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Make up for a kill between the two names: the checkpoint resumed from may be the best one."""
-        source = Path(trainer.ckpt_path) if trainer.ckpt_path else None
-        is_best = self._resumed_from is not None and self._resumed_from == self.best_epoch
-        if source and is_best and trainer.is_global_zero and source.resolve().parent == self.folder.resolve():
-            _link(source, self.folder / BEST)
+        """Make up for a kill between the two files."""
+        self._written = time.monotonic()
+        waiting = self.folder / NEXT
+        if trainer.is_global_zero and waiting.exists():
+            try:
+                epoch = read_checkpoint(waiting)["epoch"]
+            except (DataRefused, IntegrityError):
+                epoch = None
+            if epoch is not None and epoch == self.best_epoch:
+                waiting.replace(self.folder / BEST)
+            else:
+                waiting.unlink()
         trainer.strategy.barrier("best.ckpt")
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Note the epoch of the checkpoint."""
-        self._resumed_from = int(checkpoint["epoch"])
+    def _write(self, trainer: pl.Trainer) -> None:
+        waiting, best = self.folder / NEXT, self._pending
+        if best is not None:
+            write_checkpoint(best, waiting)
+        trainer.save_checkpoint(self.folder / LAST, weights_only=False)
+        if best is not None:
+            waiting.replace(self.folder / BEST)
+        self._pending, self._unwritten, self._written = None, False, time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values for the checkpoint."""
@@ -283,3 +309,17 @@ class KeepCheckpoints(Checkpoint):
         epoch = state_dict["best_epoch"]
         self.best_epoch = None if epoch is None else int(epoch)
         self._plateau.restore({"best": state_dict["best"], "waited": state_dict["waited"]})
+
+
+def _weights(module: pl.LightningModule, epoch: int) -> dict[str, Any]:
+    """A module as it is now, without what only resuming needs; frozen weights are not copied."""
+    frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+    state = {name: t if name in frozen else t.detach().clone() for name, t in module.state_dict().items()}
+    found: dict[str, Any] = {
+        "state_dict": state,
+        "epoch": epoch,
+        "hyper_parameters": dict(module.hparams),
+        "pytorch-lightning_version": pl.__version__,
+    }
+    module.on_save_checkpoint(found)
+    return found

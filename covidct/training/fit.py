@@ -40,6 +40,8 @@ from covidct.training.stopping import StopRule
 from covidct.training.tracking import close_loggers, log_evaluation, log_files
 
 Say = Callable[[str], None]
+CHECKPOINT_SECONDS = 15.0
+"""How much training a kill may cost. On trunk features an epoch can be shorter than the writing of its checkpoint."""
 
 
 def train(
@@ -185,7 +187,8 @@ def _assemble(
         seed=settings.seed,
     )
     recipe = PhasedOptimizers(phases)
-    keep = KeepCheckpoints(run.checkpoints, settings.recipe.best, direction(settings.recipe.best))
+    best = settings.recipe.best
+    keep = KeepCheckpoints(run.checkpoints, best, direction(best), every_seconds=CHECKPOINT_SECONDS)
     callbacks: list[pl.Callback] = [
         recipe,
         StopRule(stop.min_epochs, stop.patience, stop.max_epochs, stop.min_delta),
@@ -248,7 +251,7 @@ def _fit(parts: _Parts, settings: TrainSettings, table: SliceTable, split: Split
 
 def _call(fit: Callable[[], Any], trainer: pl.Trainer) -> None:
     """Run Lightning, and turn its ways of being stopped into ours."""
-    stopped = Interrupted("stopped from outside", remedy="the same command goes on from the last finished epoch")
+    stopped = Interrupted("stopped from outside", remedy="the same command goes on from the last checkpoint")
     try:
         fit()
     except SIGTERMException:
@@ -269,7 +272,7 @@ def _call(fit: Callable[[], Any], trainer: pl.Trainer) -> None:
         raise ResourceError(
             "a data worker was killed, most often because memory ran out",
             where="data.workers",
-            remedy="use fewer data.workers or data.cache=none; the same command goes on from the last finished epoch",
+            remedy="use fewer data.workers or data.cache=none; the same command goes on from the last checkpoint",
         ) from None
     if trainer.interrupted:
         raise stopped

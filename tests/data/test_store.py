@@ -85,7 +85,7 @@ def test_a_full_disk_is_said_and_does_not_kill(tmp_path, monkeypatch):
         store.put(0, ROW)
     assert on_disk(tmp_path).get(0) is None
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: module.shutil._ntuple_diskusage(100, 90, 10))
-    with pytest.raises(ResourceError, match="5 rows .* the disk has"):
+    with pytest.raises(ResourceError, match=r"5 rows .* the disk has"):
         store.require_space(5, "free some")
 
 

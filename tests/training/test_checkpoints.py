@@ -17,7 +17,6 @@ import torch
 
 import covidct
 from covidct.errors import DataRefused, IntegrityError, ResourceError, UsageError
-from covidct.training import checkpoints
 from covidct.training.checkpoints import (
     CheckedCheckpoints,
     KeepCheckpoints,
@@ -239,11 +238,14 @@ class TestBest:
                 callback_metrics={keep.monitor: torch.tensor(value)},
                 current_epoch=epoch,
                 is_global_zero=True,
+                should_stop=False,
+                max_epochs=99,
+                strategy=SimpleNamespace(broadcast=lambda value: value),
                 save_checkpoint=lambda path, weights_only, epoch=epoch: CheckedCheckpoints().save_checkpoint(
                     content(float(epoch)), path
                 ),
             )
-            keep.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
+            keep.on_train_epoch_end(trainer, toy.classifier())  # type: ignore[arg-type]
             best = keep.best_path
             found.append(read_checkpoint(best)["epoch"] if best else None)
             assert read_checkpoint(keep.folder / "last.ckpt")["epoch"] == epoch
@@ -279,12 +281,29 @@ class TestBest:
         with pytest.raises(IntegrityError, match="chose its best"):
             KeepCheckpoints(tmp_path, "val_accuracy", "max").load_state_dict(first.state_dict())
 
-    def test_killed_between_last_and_best(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        trainer = toy.trainer(tmp_path, max_epochs=1)
-        trainer.fit(toy.classifier(), toy.Toy())
-        last = read_checkpoint(tmp_path / "last.ckpt")
-        (tmp_path / "best.ckpt").unlink()  # epoch 0 is always the best so far
-        toy.trainer(tmp_path, max_epochs=1).fit(toy.classifier(), toy.Toy(), ckpt_path=str(tmp_path / "last.ckpt"))
+    @pytest.mark.parametrize("of_this_epoch", [True, False])
+    def test_killed_between_last_and_best(self, tmp_path: Path, of_this_epoch: bool) -> None:
+        toy.trainer(tmp_path, max_epochs=1).fit(toy.classifier(), toy.Toy())  # epoch 0 is always the best so far
         best = read_checkpoint(tmp_path / "best.ckpt")
-        assert best["epoch"] == last["epoch"] == 0
-        assert checkpoints.BEST == "best.ckpt"
+        waiting = tmp_path / "best.next.ckpt"
+        if of_this_epoch:  # last.ckpt was written, and the new best had not yet got its name
+            (tmp_path / "best.ckpt").rename(waiting)
+        else:  # the new best was written, and last.ckpt, which knows of it, was not
+            write_checkpoint({**best, "epoch": 7}, waiting)
+        toy.trainer(tmp_path, max_epochs=1).fit(toy.classifier(), toy.Toy(), ckpt_path=str(tmp_path / "last.ckpt"))
+        assert not waiting.exists()
+        assert read_checkpoint(tmp_path / "best.ckpt")["epoch"] == best["epoch"] == 0
+
+    def test_short_epochs_are_not_all_written_and_nothing_else_changes(self, tmp_path: Path) -> None:
+        states = []
+        for seconds in (0.0, 1e9):
+            folder = tmp_path / str(seconds)
+            trainer = toy.trainer(folder, max_epochs=4)
+            trainer.checkpoint_callback.every_seconds = seconds  # type: ignore[union-attr]
+            trainer.fit(toy.classifier(), toy.Toy())
+            states.append([read_checkpoint(folder / name) for name in ("best.ckpt", "last.ckpt")])
+            assert (folder / "last.previous.ckpt").exists() == (seconds == 0)
+        for often, once in zip(*states, strict=True):
+            assert often["epoch"] == once["epoch"]
+            assert all(torch.equal(often["state_dict"][k], v) for k, v in once["state_dict"].items())
+        assert "optimizer_states" not in states[0][0]  # only what a prediction needs

@@ -1,4 +1,4 @@
-"""Training on trunk features is training: the same weights and predictions, whatever is kept, flipped, killed or shared."""
+"""Training on trunk features is training: the same weights and predictions, whatever is kept, flipped or shared."""
 
 from __future__ import annotations
 
