@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 DEMO   ?= .demo
-# all extras but ray, which holds cloudpickle back and weighs 763 MB
+# all extras but ray, which is heavy and holds cloudpickle back
 EXTRAS := docs launchers lint lock search test
 
 export WANDB_SILENT ?= true

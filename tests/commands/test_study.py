@@ -294,7 +294,9 @@ def kill_first(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_a_local_ray(study, workshop, tmp_path):
-    pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="the extra `ray` is not installed (763 MB)")
+    pytest.importorskip(
+        "hydra_plugins.hydra_ray_launcher", reason="the extra `ray` is not installed (heavy, cloudpickle<3)"
+    )
     more = ("hydra/launcher=ray", "recipe=adam,sgd", "split.repeat=0")
     shown, _ = start(workshop, tmp_path, *more).communicate(timeout=400)
     assert "2 done" in shown
