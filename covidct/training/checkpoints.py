@@ -294,6 +294,7 @@ class KeepCheckpoints(Checkpoint):
         trainer.save_checkpoint(self.folder / LAST, weights_only=False)
         if best is not None:
             waiting.replace(self.folder / BEST)
+        trainer.strategy.barrier("best.ckpt")  # the other processes read it next
         self._pending, self._unwritten, self._written = None, False, time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
