@@ -38,7 +38,8 @@ VERBS = {
     "evaluate": Verb("score a trained run on its test sets: predictions and metrics", "covidct evaluate run=runs/NAME"),
     "report": Verb("write the report of a run, from its folder alone", "covidct report run=runs/NAME"),
     "compare": Verb(
-        "compare arms over paired repeats; say what may be said", "covidct compare runs=[runs/study-*] output=comparison"
+        "compare arms over paired repeats; say what may be said",
+        "covidct compare runs=[runs/study-*] output=comparison",
     ),
     "predict": Verb(
         "classify a folder of DICOM files with a trained run",

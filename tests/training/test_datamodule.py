@@ -133,7 +133,6 @@ def test_views_are_drawn_again_every_few_epochs_and_for_every_seed(hospital):
     assert all(torch.equal(i, second[int(r)]) for b in loader for r, i in zip(b["row"], b["image"], strict=True))
 
 
-
 def test_evaluation_is_exact_and_never_augmented(hospital):
     table, split = hospital
     datamodule = data(hospital, augment=AUGMENT, balance="sampler")
