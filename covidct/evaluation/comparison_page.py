@@ -9,14 +9,12 @@ import csv
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from covidct.evaluation.comparison import Comparison, Contrast, wall_time
 from covidct.evaluation.comparison_cases import POOLED
 from covidct.evaluation.comparison_table import COUNTED, MISSING, Outcome
 from covidct.evaluation.comparisons import rho_of
 from covidct.evaluation.figures_comparison import save_comparison_figures
-from covidct.evaluation.report_results import embedded
+from covidct.evaluation.pages import embedded, write_page
 from covidct.evaluation.site_contrasts import SiteContrast
 from covidct.evaluation.verdict import p_text
 from covidct.files import replacing, write_json
@@ -39,21 +37,11 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
                 row = [cell.value, *(getattr(cell, name) for name in CSV_COLUMNS[2:])]
                 writer.writerow([cell.arm, cell.repeat, *("" if value is None else value for value in row)])
     names = save_comparison_figures(comparison, folder / "figures")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("covidct.evaluation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     shown = view(comparison)
     shown["pictures"] = dict.fromkeys(("runs", "differences", "posterior", "sites")) | {
         name: embedded(folder / "figures" / f"{name}.png", "image/png") for name in names
     }
-    path = folder / "comparison.html"
-    with replacing(path) as temporary:
-        temporary.write_text(environment.get_template("comparison.html.j2").render(shown), encoding="utf-8")
-    return path
+    return write_page("comparison.html.j2", folder / "comparison.html", shown)
 
 
 def view(comparison: Comparison) -> dict[str, Any]:

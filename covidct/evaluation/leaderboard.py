@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from covidct.evaluation.catalogue import CataloguedRun
 from covidct.evaluation.differences import figure_words
 from covidct.evaluation.listing import best_run, text_of
+from covidct.evaluation.pages import write_page
 from covidct.evaluation.record import without_folders
-from covidct.files import replacing
 
 FACTS = ("folder", "name", "arm", "repeat", "seed", "state", "epochs", "seconds")
 FIGURES = 6
@@ -54,31 +52,22 @@ def write_leaderboard(
     facts = [name for name in FACTS if name != "name" or len(studies) > 1]
     columns = list(columns or [*facts, *_figures(runs, by)])
     rows = [_row(run, rank.get(id(run)), columns) for run in [*(run for run, _ in ranked), *rest]]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("covidct.evaluation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("leaderboard.html.j2").render(
-        title=title,
-        by=by,
-        columns=[
+    values = {
+        "title": title,
+        "by": by,
+        "columns": [
             {"parts": name.split("."), "is_text": any(row["cells"][at]["is_text"] for row in rows)}
             for at, name in enumerate(columns)
         ],
-        has_tests=any(name.startswith("test.") for name in columns),
-        rows=rows,
-        failed=[(run.path.name, without_folders(str(run.reason))) for run in runs if run.reason is not None],
-        unreadable=unreadable,
-        synthetic=any(run.value("synthetic") is True for run in runs),
-        studies=studies,
-        indexes=len({run.value("digests.index") for run in runs} - {None}),
-    )
-    with replacing(path) as temporary:
-        temporary.write_text(html, encoding="utf-8")
-    return path
+        "has_tests": any(name.startswith("test.") for name in columns),
+        "rows": rows,
+        "failed": [(run.path.name, without_folders(str(run.reason))) for run in runs if run.reason is not None],
+        "unreadable": unreadable,
+        "synthetic": any(run.value("synthetic") is True for run in runs),
+        "studies": studies,
+        "indexes": len({run.value("digests.index") for run in runs} - {None}),
+    }
+    return write_page("leaderboard.html.j2", path, values)
 
 
 def _figures(runs: Sequence[CataloguedRun], by: str) -> list[str]:

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from covidct.evaluation import published, sentences
 from covidct.evaluation.figures import phase_borders, phase_name, save_figures
+from covidct.evaluation.pages import embedded, write_page
 from covidct.evaluation.record import RunRecord, flattened, read_run
-from covidct.evaluation.report_results import embedded, glance, picture, results_table, site_results, sites_compared
+from covidct.evaluation.report_results import glance, picture, results_table, site_results, sites_compared
 from covidct.evaluation.wording import display, percent
 from covidct.files import replacing
 from covidct.labels import FU2020
@@ -40,18 +40,7 @@ def write_report(run_folder: Path) -> Path:
     save_figures(record.folder)
     with replacing(record.folder / "tables" / "results.csv") as temporary:
         results_table(record.summary).to_csv(temporary, index=False, lineterminator="\n")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("covidct.evaluation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("report.html.j2").render(view(record))
-    path = record.folder / "report.html"
-    with replacing(path) as temporary:
-        temporary.write_text(html, encoding="utf-8")
-    return path
+    return write_page("report.html.j2", record.folder / "report.html", view(record))
 
 
 def view(record: RunRecord) -> dict[str, Any]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from covidct.evaluation import published, sentences
 from covidct.evaluation.figures import POOLED, class_colours, figure_name
+from covidct.evaluation.pages import embedded
 from covidct.evaluation.record import RunRecord
 from covidct.evaluation.wording import display, interval_text, percent
 from covidct.labels import FU2020, ClassScheme
@@ -186,10 +185,6 @@ def picture(record: RunRecord, name: str, alt: str) -> dict[str, str] | None:
     if not path.is_file():
         return None
     return {"data": embedded(path, "image/svg+xml"), "alt": alt}
-
-
-def embedded(path: Path, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
 
 
 def _confusion_alt(block: Block, scheme: ClassScheme, title: str) -> str:

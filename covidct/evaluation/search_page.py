@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
-from covidct.files import replacing
+from covidct.evaluation.pages import embedded, write_page
 
 
 def write_search_page(
@@ -34,16 +32,6 @@ def write_search_page(
         command: What trains the winner; empty when there is none.
         confirmation: What fresh repeats said; None when there were none.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("covidct.evaluation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    embedded = [
-        (words, "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()) for words, file in pictures
-    ]
     first, way = next(iter(facts["objectives"].items()))
     ranked = trials.sort_values(
         ["state", first, "number"], key=lambda c: c.ne("complete") if c.name == "state" else c, na_position="last",
@@ -51,18 +39,17 @@ def write_search_page(
     )  # fmt: skip
     columns = ["number", "state", *facts["objectives"], *parameters, "last_epoch", "reason"]
     rows = [[_cell(row[column], column) for column in columns] for _, row in ranked.iterrows()]
-    html = environment.get_template("search.html.j2").render(
-        facts=facts,
-        heads=[{"number": "trial", "last_epoch": "epochs"}.get(column, column) for column in columns],
-        rows=rows,
-        pictures=embedded,
-        command=command,
-        confirmation=confirmation,
-        way=way,
-        first=first,
-    )
-    with replacing(path) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+    values = {
+        "facts": facts,
+        "heads": [{"number": "trial", "last_epoch": "epochs"}.get(column, column) for column in columns],
+        "rows": rows,
+        "pictures": [(words, embedded(file, "image/png")) for words, file in pictures],
+        "command": command,
+        "confirmation": confirmation,
+        "way": way,
+        "first": first,
+    }
+    write_page("search.html.j2", path, values)
 
 
 def _cell(value: Any, column: str) -> str:
