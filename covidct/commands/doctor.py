@@ -117,7 +117,7 @@ def _decoders() -> Iterator[Finding]:
 
 
 def _weights(model: str) -> Iterator[Finding]:
-    from covidct.models.backbone import find_published
+    from covidct.models.weights import find_published
 
     try:
         found = find_published(model)

@@ -19,8 +19,10 @@ from torchmetrics.functional.classification import binary_auroc
 
 from covidct.errors import DataRefused, IntegrityError, UsageError
 from covidct.labels import ClassScheme
-from covidct.models.backbone import WeightsRecord, build_backbone, digest_state, set_trainable
+from covidct.models.backbone import build_backbone
 from covidct.models.cut import TrunkAndTail
+from covidct.models.trainable import set_trainable
+from covidct.models.weights import WeightsRecord, digest_state
 from covidct.training.checkpoints import read_checkpoint
 from covidct.training.phases import phases_of
 

@@ -17,7 +17,8 @@ import torch
 from monai.data import DataLoader, Dataset, PersistentDataset
 
 from covidct.evaluation.summary import summarize
-from covidct.models.backbone import build_backbone, set_trainable
+from covidct.models.backbone import build_backbone
+from covidct.models.trainable import set_trainable
 from covidct.training.datamodule import SliceDataModule
 from experiments.throughput.material import Material
 from experiments.throughput.peer import TUNED, preprocessing

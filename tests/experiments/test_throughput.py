@@ -9,7 +9,8 @@ import pytest
 
 from covidct.data.table import read_table
 from covidct.labels import FU2020
-from covidct.models.backbone import build_backbone, set_trainable
+from covidct.models.backbone import build_backbone
+from covidct.models.trainable import set_trainable
 from experiments.throughput.bench import Bench, Plan, main
 from experiments.throughput.cells import RESNET50, TOY
 from experiments.throughput.generated import generated_rows, nowhere

@@ -16,8 +16,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from covidct.errors import DataRefused, ResourceError, UsageError
-from covidct.models import backbone as door
-from covidct.models.backbone import build_backbone, digest_state, set_trainable
+from covidct.models import weights as door
+from covidct.models.backbone import build_backbone
+from covidct.models.trainable import set_trainable
+from covidct.models.weights import digest_state
 
 SHARED = Path(__file__).parents[3] / "shared" / "weights" / "tf_efficientnet_lite0.safetensors"
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from covidct.models.backbone import build_backbone, digest_state, set_trainable
+from covidct.models.backbone import build_backbone
 from covidct.models.cut import NoCut, TrunkAndTail
+from covidct.models.trainable import set_trainable
+from covidct.models.weights import digest_state
 
 SIZE = 64
 
