@@ -135,5 +135,7 @@ def _tracking() -> Iterator[Finding]:
         yield Finding("ok", "W&B: a key was found, runs are tracked online")
     else:
         yield Finding(
-            "note", f"W&B: {mode}; runs stay in their folders", "wandb login, or later: wandb sync runs/*/wandb/*"
+            "note",
+            f"W&B: {mode}; runs stay in their folders",
+            "wandb login, or later: WANDB_ERROR_REPORTING=false wandb sync runs/*/wandb/*",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,8 @@ def loggers_of(settings: TrainSettings, folder: Path, identity: str, repeat: int
     return build_loggers(
         settings.logger.kind,
         folder,
-        run_id=identity[:12],
+        # the agent of a W&B sweep has made a run, and waits for what happens in that one
+        run_id=os.environ.get("WANDB_RUN_ID", identity[:12]) if "WANDB_SWEEP_ID" in os.environ else identity[:12],
         name="-".join([settings.name, *arm, f"repeat{repeat}", f"seed{settings.seed}", identity[:6]]),
         project=settings.logger.project,
         group=settings.logger.group or settings.name,

@@ -288,6 +288,10 @@ def _say_start(settings: TrainSettings, module: SliceClassifier, phases: Sequenc
     if module.weights.source == "none" and settings.model.trainable != "all":
         say("!! what is frozen stays random: expect little; give model.weights, or use model.trainable=all")
     say("recipe: " + ", then ".join(f"{phase.optimizer} at {phase.lr:g}" for phase in phases))
+    lengths = [phase.epochs or 0 for phase in phases]
+    for number, phase in enumerate(phases):
+        if sum(lengths[:number]) >= settings.recipe.stop.max_epochs:
+            say(f"!! {phase.optimizer} never begins: the run ends after {settings.recipe.stop.max_epochs} epochs")
 
 
 def _model_record(settings: TrainSettings, module: SliceClassifier) -> dict[str, Any]:

@@ -289,6 +289,21 @@ def test_a_cell_of_a_study_has_a_name_that_a_person_can_read(tmp_path: Path) -> 
     assert run.run_id == "ab" * 6
 
 
+def test_the_agent_of_a_sweep_finds_its_own_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It sets both variables; without a sweep an id that lies around in the environment joins no runs."""
+    from covidct.commands.compose import compose_again
+    from covidct.training.assemble import loggers_of
+    from covidct.training.settings import TrainSettings, read_settings
+
+    settings = read_settings(TrainSettings, compose_again("train", ["data.index=x", "recipe=sgd"]))
+    monkeypatch.setenv("WANDB_RUN_ID", "fromagent")
+    for sweep, wanted in ((None, "ab" * 6), ("sweep123", "fromagent")):
+        if sweep:
+            monkeypatch.setenv("WANDB_SWEEP_ID", sweep)
+        (tracker,) = loggers_of(settings, tmp_path, "ab" * 32, 0, job_type="train")
+        assert tracker.version == wanted
+
+
 def test_nothing_that_was_planted_is_in_any_byte_of_the_offline_run(offline: Path) -> None:
     for number in (1, 2):
         seen = all_bytes(offline / f"run{number}" / "wandb")
