@@ -58,8 +58,8 @@ def test_the_peer_sees_the_picture_that_ours_sees(workshop: Path, tmp_path: Path
         [batch] = peer.train_dataloader()
         assert batch["label"].tolist() == [1]
         assert (
-            abs(batch["image"] - ours["image"]).mean() < 0.05
-        )  # resized a little differently (0.01); turned over, 0.3
+            abs(batch["image"] - ours["image"]).mean() < 0.02
+        )  # resized a little differently, 0.008; turned over, 0.3
 
 
 def test_generated_tables_split_by_patient():
