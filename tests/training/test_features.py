@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +105,20 @@ def test_arms_and_repeats_share_what_was_computed(bench):
     assert ", 0 to compute" in bench.capsys.readouterr().out  # test slices too
     before = pd.read_parquet(bench.run("b") / "predictions.parquet")
     assert set(before["split"]) == {"val", "test"}
+
+
+@pytest.mark.slow
+def test_two_processes_read_the_same_features(bench):
+    """DDP: the first process computes them, the other finds them; the answer is that of two processes without."""
+    own = [f"runs={bench.folder}/runs", f"features.folder={bench.folder}/features", "allow_drift=true"]
+    words = [*FROZEN, f"data.index={bench.workshop}/index", *own, "trainer=ddp_cpu", "data.batch_size=8"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for use in ("off", "on"):
+        command = [sys.executable, "-m", "covidct", "train", *words, f"name=ddp_{use}", f"features.use={use}"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.count("to compute") == 1
+    bench.same("ddp_off", "ddp_on", atol=2e-6)
 
 
 def test_a_flipped_byte_is_found_and_made_again(bench):
