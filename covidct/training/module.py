@@ -196,7 +196,7 @@ class SliceClassifier(pl.LightningModule):
         what, rows_of_table = next(each for each in _from_all(found) if each is not None)
         raise DataRefused(
             what,
-            where=f"epoch {self.current_epoch}, step {batch_idx}, rows {rows_of_table} of the slice table",
+            where=f"epoch {self.current_epoch}, step {batch_idx}, {_rows(rows_of_table)} of the slice table",
             remedy="the last checkpoint is still finite; lower recipe.phases[*].lr, clip gradients, or mend these rows",
         )
 
@@ -281,6 +281,11 @@ class SliceClassifier(pl.LightningModule):
         kept = checkpoint.get("covidct", {})
         _check_classes(kept.get("classes"), self.scheme)
         self.backbone.weights = WeightsRecord(**kept["weights"])
+
+
+def _rows(rows: Sequence[int]) -> str:
+    more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+    return f"rows {', '.join(str(row) for row in rows[:5])}{more}"
 
 
 def _from_all(own: T) -> list[T]:
