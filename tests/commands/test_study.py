@@ -59,6 +59,7 @@ def start(workshop: Path, folder: Path, *more: str, **environment: str) -> subpr
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
     )
 
 
@@ -129,13 +130,11 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def study(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three arms on two repeats with the basic launcher, in this process; never interrupted."""
+    """Three arms on two repeats with the basic launcher; never interrupted."""
     folder = tmp_path_factory.mktemp("study")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        done = words(workshop, "recipe=adam_then_sgd,adam,sgd", "split.repeat=range(2)")
-        done.remove("-m")  # the experiment is a study by itself
-        assert run_verb(*done) == 0
+    launcher = start(workshop, folder, "recipe=adam_then_sgd,adam,sgd", "split.repeat=range(2)")
+    shown, _ = launcher.communicate(timeout=400)
+    assert launcher.returncode == 0, shown
     return folder
 
 
@@ -170,6 +169,7 @@ def test_again_returns_at_once_and_failures_are_told(study, workshop, monkeypatc
 
     monkeypatch.chdir(study)
     again = words(workshop, "recipe=adam,sgd_then_adam,adamw,sgd", "split.repeat=0")
+    again.remove("-m")  # the experiment is a study by itself
     with monkeypatch.context() as patch:
         patch.setattr(fit, "train", broken)
         assert run_verb(*words(workshop, "recipe=adam,sgd_then_adam,sgd", "split.repeat=0")) == 1

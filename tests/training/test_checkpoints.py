@@ -240,7 +240,7 @@ class TestBest:
                 is_global_zero=True,
                 should_stop=False,
                 max_epochs=99,
-                strategy=SimpleNamespace(broadcast=lambda value: value),
+                strategy=SimpleNamespace(broadcast=lambda value: value, barrier=lambda name: None),
                 save_checkpoint=lambda path, weights_only, epoch=epoch: CheckedCheckpoints().save_checkpoint(
                     content(float(epoch)), path
                 ),

@@ -47,6 +47,9 @@ def _no_wandb_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WANDB_SILENT", "true")
+    import wandb
+
+    wandb.teardown()  # what an earlier test of this session told W&B, it would remember
 
 
 @pytest.fixture
@@ -503,6 +506,7 @@ def test_the_more_reserved_wish_wins(
 ) -> None:
     if key:
         monkeypatch.setenv("WANDB_API_KEY", KEY)
+    choose_mode(asked)  # W&B reads the environment once, and refuses words that it does not know
     if told:
         monkeypatch.setenv("WANDB_MODE", told)
     assert choose_mode(asked) == expected
