@@ -189,12 +189,11 @@ class SliceDataModule(pl.LightningDataModule):
     def _loader(self, sampler: Sampler[Any]) -> SliceLoader:
         if self.features is None:
             return self._pictures(sampler, self.batch_size)
-        in_gpu = getattr(self.features, "in_gpu_memory", False)
         return SliceLoader(
             FeatureDataset(self.features, self.labels, self.views),
             batch_size=self.batch_size,
             sampler=sampler,
-            pin_memory=torch.cuda.is_available() and not in_gpu,
+            pin_memory=torch.cuda.is_available() and not self.features.in_gpu_memory,
             collate_fn=as_is,
             generator=torch.Generator().manual_seed(self.seed),
         )

@@ -92,6 +92,10 @@ def view_of(visit: Visit | int, views: int | None) -> int | None:
 class Features(Protocol):
     """What `covidct.training.features` gives: activations of rows of the table, per augmented view."""
 
+    @property
+    def in_gpu_memory(self) -> bool:
+        """Whether batches come from GPU memory."""
+
     def batch(self, view: int | None, rows: npt.NDArray[np.int64]) -> torch.Tensor:
         """Activations (B, ...) of rows."""
 

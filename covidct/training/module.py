@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +14,6 @@ import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanMetric
-from torchmetrics.functional.classification import binary_auroc
 
 from covidct.errors import DataRefused, IntegrityError, UsageError
 from covidct.labels import ClassScheme
@@ -25,26 +23,12 @@ from covidct.models.trainable import set_trainable
 from covidct.models.weights import WeightsRecord, digest_state
 from covidct.training.checkpoints import read_checkpoint
 from covidct.training.phases import phases_of
+from covidct.training.slice_predictions import SlicePredictions, slice_figures
 
 T = TypeVar("T")
 Batch = Mapping[str, Tensor]
 """image float32 (B, C, H, W) in [0, 1], or feature (B, ...): activations of the frozen trunk | label int64 (B,), absent
 when unknown | row int64 (B,) into the slice table"""
-
-
-@dataclass(frozen=True)
-class SlicePredictions:
-    """What the network says of a partition: every slice once, ordered by row, the same on every process.
-
-    Args:
-        rows: int64 (N,), strictly rising: positions in the slice table.
-        probabilities: float32 (N, K), softmax in class order.
-        labels: int64 (N,) class numbers, -1 where the batch had none.
-    """
-
-    rows: np.ndarray
-    probabilities: np.ndarray
-    labels: np.ndarray
 
 
 class SliceClassifier(pl.LightningModule):
@@ -305,27 +289,6 @@ def _check_classes(kept: Any, scheme: ClassScheme) -> None:
             where="classes and their order",
             remedy="use the classes of the run that wrote it",
         )
-
-
-def slice_figures(predictions: SlicePredictions) -> dict[str, float]:
-    """{"loss", "accuracy", "macro_auc"} of labelled slices; NaN where undefined."""
-    known = predictions.labels >= 0
-    labels, probabilities = predictions.labels[known], predictions.probabilities[known]
-    if not len(labels):
-        return {"loss": float("nan"), "accuracy": float("nan"), "macro_auc": float("nan")}
-    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    areas = []
-    for column in range(probabilities.shape[1]):
-        truth = labels == column
-        if truth.any() and not truth.all():
-            area = binary_auroc(torch.from_numpy(probabilities[:, column]), torch.from_numpy(truth.astype(np.int64)))
-            areas.append(float(area))
-    return {
-        # float32 softmax rounds to 0 near 1e-45; the floor keeps one hopeless slice from making the mean infinite
-        "loss": float(-np.log(np.maximum(own, np.finfo(np.float32).tiny)).mean()),
-        "accuracy": float((probabilities.argmax(1) == labels).mean()),
-        "macro_auc": float(np.mean(areas)) if areas else float("nan"),
-    }
 
 
 def predict_slices(trainer: pl.Trainer, module: SliceClassifier, dataloaders: Any) -> SlicePredictions:

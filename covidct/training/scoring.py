@@ -27,9 +27,10 @@ from covidct.training.assemble import make_datamodule, make_trainer
 from covidct.training.checkpoints import BEST
 from covidct.training.console import hush
 from covidct.training.features import use_features
-from covidct.training.module import SliceClassifier, SlicePredictions, load_classifier, predict_slices
+from covidct.training.module import SliceClassifier, load_classifier, predict_slices
 from covidct.training.runs import RunFolder
 from covidct.training.settings import TrainerSettings, TrainSettings, read_settings
+from covidct.training.slice_predictions import SlicePredictions
 
 CARRIED = ("slice_key", "patient_key", "series_key", "site", "slice_number", "label", "slice_label")
 """Columns of the slice table that the predictions table repeats."""

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from covidct.training.checkpoints import read_checkpoint
-from covidct.training.module import load_classifier, predict_slices, slice_figures
+from covidct.training.module import load_classifier, predict_slices
+from covidct.training.slice_predictions import slice_figures
 from tests.training import toy
 
 pytestmark = pytest.mark.slow

@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 from covidct.errors import DataRefused, IntegrityError, UsageError
 from covidct.labels import ClassScheme
 from covidct.training import module as under_test
-from covidct.training.module import SliceClassifier, SlicePredictions, load_classifier, predict_slices, slice_figures
+from covidct.training.module import SliceClassifier, load_classifier, predict_slices
+from covidct.training.slice_predictions import SlicePredictions, slice_figures
 from tests.training import toy
 
 
