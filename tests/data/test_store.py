@@ -107,17 +107,21 @@ import numpy as np
 from covidct.data.store import RowStore
 store = RowStore(Path(sys.argv[1]), 5, (3, 4), np.int16)
 with store.building(lambda: print("waits", flush=True)):
+    store.put(int(sys.argv[2]), np.full((3, 4), 7))
     print("builds", flush=True)
-    store.put(0, np.full((3, 4), 7))
     time.sleep(60)
 """
 
 
+def builder(folder, row):
+    return subprocess.Popen([sys.executable, "-c", BUILDER, str(folder), str(row)], stdout=subprocess.PIPE, text=True)
+
+
 def test_a_second_builder_waits_and_a_killed_one_lets_it_in(tmp_path):
     folder = tmp_path / "store"
-    first = subprocess.Popen([sys.executable, "-c", BUILDER, str(folder)], stdout=subprocess.PIPE, text=True)
+    first = builder(folder, row=0)
     assert first.stdout.readline() == "builds\n"
-    second = subprocess.Popen([sys.executable, "-c", BUILDER, str(folder)], stdout=subprocess.PIPE, text=True)
+    second = builder(folder, row=1)  # not the same row: the kill below could tear it while it is written over
     assert second.stdout.readline() == "waits\n"
     time.sleep(0.2)
     assert second.poll() is None
