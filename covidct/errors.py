@@ -69,3 +69,9 @@ class Interrupted(CovidctError):
     """Stopped from outside; the same command continues the work. Exit code 6."""
 
     exit_code = 6
+
+
+class Alarm(CovidctError):
+    """An audit was done, its results are written, and it found something. Exit code 7."""
+
+    exit_code = 7

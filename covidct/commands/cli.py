@@ -54,6 +54,10 @@ VERBS = {
         "write a W&B sweep file for a search space",
         "covidct sweep-config search=learning_rate experiment=demo output=sweep.yaml",
     ),
+    "audit": Verb(
+        "look for what makes good numbers untrue: shortcuts of a run, impossible published tables",
+        "covidct audit run=runs/NAME",
+    ),
     "doctor": Verb("check versions, hardware, decoders, weights and W&B", "covidct doctor"),
 }
 
@@ -82,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb.
 
     Returns:
-        The exit code: 0 done, 1 a bug, 2 usage, 3 data refused, 4 integrity, 5 resource, 6 interrupted but resumable.
+        The exit code: 0 done, 1 a bug, 2 usage, 3 data refused, 4 integrity, 5 resource, 6 interrupted but resumable, 7 an audit found something.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in ("-sc", "--shell-completion", "--shell_completion"):

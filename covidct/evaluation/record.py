@@ -92,6 +92,10 @@ class RunRecord:
                 return value
         return None
 
+    def section(self, name: str) -> Any:
+        """The content of `<name>.json` in the run folder, cleaned; None when it is not there."""
+        return cleaned(_optional(self.folder / f"{name}.json"))
+
     @property
     def profile(self) -> str | None:
         """ "paper", "rigorous", or None when it is not recorded."""

@@ -17,6 +17,7 @@ from covidct.evaluation.figures import phase_borders, phase_name, save_figures
 from covidct.evaluation.pages import embedded, write_page
 from covidct.evaluation.record import RunRecord, flattened, read_run
 from covidct.evaluation.report_results import glance, picture, results_table, site_results, sites_compared
+from covidct.evaluation.report_sections import sections_of
 from covidct.evaluation.wording import display, percent
 from covidct.files import replacing
 from covidct.labels import FU2020
@@ -66,6 +67,7 @@ def view(record: RunRecord) -> dict[str, Any]:
         "impossible": [display(name) for name in published.impossible_test_rows()],
         "positive": display(record.scheme.positive) if record.scheme.positive else None,
         "rule": _rule(record.summary),
+        "further": sections_of(record),
         "mistakes": _mistakes(record),
         "provenance": flattened(record.provenance),
         "predictions": flattened(record.predictions),

@@ -1,0 +1,46 @@
+"""The report's further sections: each is made by its own room from one file of the run folder, and says how to make it.
+
+A section reads `<name>.json` of the run folder (`RunRecord.section`) and gives its template, `sections/<name>.html.j2`,
+plain values ready to print; None where the run has no such file, and then the report prints how to get one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from covidct.evaluation.record import RunRecord
+
+
+class Section(NamedTuple):
+    """One section of the report.
+
+    Args:
+        name: Of its file, its template and its anchor.
+        title: Its heading.
+        missing: What to print when the run has none: what it would show, and the command that makes it.
+        view: From the run to what the template prints as `section`; None where there is nothing to show.
+    """
+
+    name: str
+    title: str
+    missing: str
+    view: Callable[[RunRecord], dict[str, Any] | None]
+
+
+SECTIONS: tuple[Section, ...] = ()
+"""In reading order, between the test results and the worst mistakes."""
+
+
+def sections_of(record: RunRecord) -> list[dict[str, Any]]:
+    """Every section with its content, or with the words for its absence."""
+    return [
+        {
+            "name": section.name,
+            "title": section.title,
+            "missing": section.missing,
+            "template": f"sections/{section.name}.html.j2",
+            "content": section.view(record),
+        }
+        for section in SECTIONS
+    ]
