@@ -86,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb.
 
     Returns:
-        The exit code: 0 done, 1 a bug, 2 usage, 3 data refused, 4 integrity, 5 resource, 6 interrupted but resumable, 7 an audit found something.
+        The exit code: 0 done, 1 a bug, 2 usage, 3 data refused, 4 integrity, 5 resource, 6 interrupted but resumable,
+        7 an audit found something.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in ("-sc", "--shell-completion", "--shell_completion"):
