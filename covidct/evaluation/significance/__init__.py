@@ -1,0 +1,1 @@
+"""Tests and intervals that compare classifiers, readers and their AUCs; each names the paper it comes from."""
