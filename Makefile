@@ -28,8 +28,8 @@ setup: $(READY)  ## virtual environment with the locked packages
 demo: $(READY)  ## synthetic hospital to report, end to end, on two CPU cores
 	@bash experiments/demo/run.sh $(BIN)/covidct $(DEMO)
 
-test: $(READY)  ## all tests
-	@$(BIN)/python -m pytest -q
+test: $(READY)  ## all tests, on up to four cores; TESTS=tests/ct for some
+	@$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist worksteal $(TESTS)
 
 lint: $(READY)  ## ruff, formatting, the floors of the house, types
 	@$(BIN)/ruff check .

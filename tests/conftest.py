@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("WANDB_MODE", "offline")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# beside other test processes, threads wait for each other longer than they compute
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 """Real data and weights, beside the checkout where they are at hand; never part of the project."""
