@@ -32,8 +32,9 @@ from covidct.provenance import digest_json
 if TYPE_CHECKING:
     from covidct.data.table import SliceTable
 
-KINDS = ("patient", "paper_image_level", "official", "official_pool")
-Kind = Literal["patient", "paper_image_level", "official", "official_pool"]
+KINDS = ("patient", "paper_image_level", "official", "official_pool", "official_pool_image_level")
+IMAGE_LEVEL = ("paper_image_level", "official_pool_image_level")
+Kind = Literal["patient", "paper_image_level", "official", "official_pool", "official_pool_image_level"]
 SCHEMA = 1
 FRACTION_TRAIN = 0.75
 """3:1, paper L236."""
@@ -43,10 +44,10 @@ Counts = dict[str, dict[str, dict[str, int]]]
 
 @dataclass(frozen=True)
 class Split:
-    """A frozen assignment of patients (or, under `paper_image_level`, of slices) to partitions.
+    """A frozen assignment of patients (or, under those of `IMAGE_LEVEL`, of slices) to partitions.
 
     Args:
-        name: How it was made: "patient", "paper_image_level", "official" or "official_pool".
+        name: How it was made: one of `KINDS`.
         repeat: Which of the independent random splits this is (the paper: "repeated 5 times", L240), from 0.
         seed: Seed of the family of repeats. It and `repeat` have no meaning for "official".
         fraction_train: The wanted share of training patients (or slices) among training and validation.
@@ -72,7 +73,7 @@ class Split:
     @property
     def unit(self) -> str:
         """What is drawn: "patient" or "image"."""
-        return "image" if self.name == "paper_image_level" else "patient"
+        return "image" if self.name in IMAGE_LEVEL else "patient"
 
     @property
     def digest(self) -> str:
@@ -166,6 +167,7 @@ def make_split(
             "paper_image_level": slices at random, as the paper says; leaks by design.
             "official": the partition that the source itself names for each slice (`official_split`).
             "official_pool": the test set that the source names; all else is drawn anew, like "patient".
+            "official_pool_image_level": the same, drawn like "paper_image_level": to measure what the leak does.
         repeat: Number of the independent random split, from 0.
         seed: Seed of the family of repeats.
         train_fraction: Share of training patients (slices) among training and validation, inside (0, 1).
@@ -201,6 +203,11 @@ def make_split(
         tests |= published
     elif kind == "paper_image_level":
         train, val = by_image(inside, train_fraction, order)
+    elif kind == "official_pool_image_level":
+        pool, published = official_pool(inside)
+        tests |= published
+        refuse_straddling_patients({"training and validation": pool, **tests})  # the leak is meant for validation only
+        train, val = by_image(pool, train_fraction, order)
     else:
         pool = inside
         if kind == "official_pool":
@@ -211,9 +218,9 @@ def make_split(
         refuse_shared_pixels(pool, {"train/val": pool, **tests}, within=True)
         train, val = by_patient(pool, train_fraction, order)
 
-    key = "slice_key" if kind == "paper_image_level" else "patient_key"
+    key = "slice_key" if kind in IMAGE_LEVEL else "patient_key"
     parts = {"train": train, "val": val, **{f"test/{name}": rows for name, rows in tests.items()}}
-    refuse_absent_classes(parts, sorted(slices["label"].unique()), patients=kind != "paper_image_level")
+    refuse_absent_classes(parts, sorted(slices["label"].unique()), patients=kind not in IMAGE_LEVEL)
     split = Split(
         name=kind,  # type: ignore[arg-type]  # checked against KINDS above
         repeat=int(repeat),

@@ -56,7 +56,7 @@ class DataSettings:
 class SplitSettings:
     """How partitions are made (`conf/split/`)."""
 
-    kind: Literal["patient", "paper_image_level", "official", "official_pool"]
+    kind: Literal["patient", "paper_image_level", "official", "official_pool", "official_pool_image_level"]
     repeat: int
     seed: int
     train_fraction: float

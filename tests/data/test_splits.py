@@ -285,6 +285,21 @@ def test_official_pool_keeps_the_test_set_and_draws_the_rest_anew():
     assert len(seen) == 6
 
 
+def test_the_image_level_pool_leaks_into_validation_and_never_into_the_test_set():
+    table = official_cohort()
+    frame = table.accepted
+    split = make_split(table, kind="official_pool_image_level")
+    rows = split.rows(table)
+    [test] = [set(found) for name, found in rows.items() if name.startswith("test/")]
+    assert test == set(np.flatnonzero(frame["official_split"] == "test"))
+    patients = {name: set(frame["patient_key"].iloc[found]) for name, found in rows.items()}
+    assert split.leaked_patients == len(patients["train"] & patients["val"]) > 0
+    own = frame.loc[frame["official_split"] == "train", "patient_key"].iloc[0]
+    frame.loc[frame.index[frame["patient_key"] == own][0], "official_split"] = "test"
+    with pytest.raises(DataRefused, match=own):
+        make_split(table, kind="official_pool_image_level")
+
+
 def test_official_pool_beside_external_sites():
     table = cohort(
         {**TWO, ("fifth", "covid19"): 2}, official=lambda patient: ["test", "train", "val", "train"][patient % 4]
