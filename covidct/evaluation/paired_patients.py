@@ -32,10 +32,10 @@ from covidct.evaluation.intervals import (
     PatientBootstrap,
     WeightedAUC,
 )
+from covidct.evaluation.significance.clustered import sign_flip
+from covidct.evaluation.significance.delong import placements
 
 METRICS = ("macro_auc", "accuracy", "macro_log_loss")
-EXACT_PATIENTS = 20
-FLIPS = 20_000
 LEAST_PROBABILITY = 1e-15
 """A probability of 0 for the truth costs as much as this one: log-loss stays finite."""
 
@@ -157,27 +157,6 @@ def clustered_variance(influence: np.ndarray, strata: np.ndarray) -> float:
     return total
 
 
-def sign_flip(differences: np.ndarray, *, seed: int = 0) -> float:
-    """Two-sided P of paired differences by flipping the sign of whole patients.
-
-    Args:
-        differences: float [patients]; zeros do not matter.
-        seed: Of the random flips that more than `EXACT_PATIENTS` discordant patients need.
-    """
-    discordant = differences[np.abs(differences) > 1e-12]
-    reached = abs(float(discordant.sum())) - 1e-9
-    if len(discordant) <= EXACT_PATIENTS:
-        sums = np.zeros(1)
-        for value in discordant:
-            sums = np.concatenate([sums + value, sums - value])
-        return float((np.abs(sums) >= reached).mean())
-    generator, hits = np.random.default_rng(seed), 0
-    for _ in range(0, FLIPS, 1000):
-        signs = generator.integers(0, 2, (1000, len(discordant))) * 2 - 1
-        hits += int((np.abs(signs @ discordant) >= reached).sum())
-    return (hits + 1) / (FLIPS + 1)
-
-
 def _interval(value: float, ends: tuple[float, float] | None, cases: PairedCases) -> Interval:
     few = cases.smallest < FEW_PATIENTS
     if ends is not None:
@@ -259,19 +238,9 @@ def _influence(metric: str, cases: PairedCases, arm: str) -> np.ndarray:
     networks = cases.scores[arm]
     for run in networks:
         for k in classes:
-            mine, score = cases.truth == k, run[:, k]
-            high, low = np.sort(score[mine]), np.sort(score[~mine])
-            # DeLong's components: the share of the other group that each case is on the right side of
-            wins = _share_below(low, score[mine])
-            losses = 1 - _share_below(high, score[~mine])
-            area = wins.mean()
-            part = np.zeros(len(score))
-            part[mine], part[~mine] = (wins - area) / len(high), (losses - area) / len(low)
+            mine = cases.truth == k
+            placed = placements(run[:, k], mine)
+            size = np.where(mine, mine.sum(), (~mine).sum())
+            part = (placed - placed[mine].mean()) / size
             total += np.bincount(cases.patient, weights=part, minlength=cases.patients)
     return total / (len(networks) * len(classes))
-
-
-def _share_below(group: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """For each value the share of the sorted group below it, ties counted half."""
-    left, right = np.searchsorted(group, values, side="left"), np.searchsorted(group, values, side="right")
-    return (left + right) / (2 * len(group))

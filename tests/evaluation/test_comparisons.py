@@ -21,7 +21,8 @@ from covidct.evaluation.comparisons import (
     superiority,
 )
 from covidct.evaluation.intervals import PatientBootstrap
-from covidct.evaluation.paired_patients import PairedCases, clustered_variance, paired_tests, sign_flip
+from covidct.evaluation.paired_patients import PairedCases, clustered_variance, paired_tests
+from covidct.evaluation.significance.clustered import sign_flip
 from tests.evaluation.simulated_splits import split_accuracies
 
 FIVE = np.array([0.010, 0.004, 0.012, 0.006, 0.008])
