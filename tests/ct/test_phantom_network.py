@@ -290,3 +290,40 @@ def test_dead_worker_is_reported_not_waited_for(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "ResourceError" in done.stderr
     assert ResourceError.exit_code == 5
+
+
+def test_a_planted_tag_changes_the_pixels_under_it_and_nothing_else(tmp_path: Path) -> None:
+    from covidct.ct.phantom.shortcut import tag_mask
+
+    spec = PhantomSpec(
+        seed=3, patients=2, classes=("normal", "covid19"), slices_per_patient=3, size=64, lesion_slice_fraction=0.8
+    )
+    write_network(tmp_path / "clean", spec)
+    write_network(tmp_path / "planted", replace(spec, shortcut={"tag": "covid19", "share": 0.5}))
+    mask = tag_mask(64)
+    labels = {(r["site"], r["patient"]): r["label"] for r in rows(tmp_path / "clean" / "labels.csv")}
+    tagged = dict.fromkeys(labels.values(), 0)
+    for path in sorted((tmp_path / "clean").glob("site_*/*/*/*.dcm")):
+        where = path.relative_to(tmp_path / "clean")
+        clean, planted = pydicom.dcmread(path), pydicom.dcmread(tmp_path / "planted" / where)
+        before, after = stored(clean), stored(planted)
+        if (before == after).all():
+            continue
+        tagged[labels[where.parts[0], where.parts[1]]] += 1
+        np.testing.assert_array_equal(before != after, mask)
+        assert (after[mask] * float(clean.RescaleSlope) + float(clean.RescaleIntercept) == 2500).all()
+    assert tagged == {"normal": 0, "covid19": 3 * 3}  # one of two patients at each of three sites, all slices
+
+
+def test_without_a_shortcut_the_digest_is_what_it_was() -> None:
+    before = "fcd17c738b89d23b4601aa5ee425e4162f3e6501fbd38fa2815cc9d7d348d1eb"
+    assert PhantomSpec(seed=3, patients=2).digest == before
+    assert PhantomSpec(seed=3, patients=2, shortcut={"tag": "viral"}).digest != before
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"tag": "flu"}, {"share": 0.5}, {"tag": "viral", "share": 1.5}, {"tag": "viral", "s": 1}]
+)
+def test_impossible_shortcuts_are_refused(wrong: dict) -> None:
+    with pytest.raises(UsageError):
+        PhantomSpec(shortcut=wrong)

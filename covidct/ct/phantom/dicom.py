@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from covidct.ct.phantom.scanner import Scanner
+from covidct.ct.phantom.shortcut import TAG_HU, tag_mask
 
 _NAMESPACE = uuid.UUID("c0d1dc70-2020-4a5e-9f00-000000000001")
 _IMPLEMENTATION = UID(f"2.25.{uuid.uuid5(_NAMESPACE, 'implementation').int}")
@@ -122,7 +123,9 @@ class SeriesWriter:
         """SOPInstanceUID of slice `number`."""
         return make_uid(*self._root, "slice", number)
 
-    def write(self, path: Path, hu: NDArray[np.int16], number: int, instance_number: int, z_mm: float) -> None:
+    def write(
+        self, path: Path, hu: NDArray[np.int16], number: int, instance_number: int, z_mm: float, tagged: bool = False
+    ) -> None:
         """Write one slice.
 
         Args:
@@ -131,6 +134,7 @@ class SeriesWriter:
             number: Rank from the lung apex; determines the SOPInstanceUID.
             instance_number: InstanceNumber.
             z_mm: ImagePositionPatient z.
+            tagged: Whether a white tag is burned into the stored pixels (see `shortcut`).
         """
         meta = FileMetaDataset()
         meta.MediaStorageSOPClassUID = CTImageStorage
@@ -145,6 +149,9 @@ class SeriesWriter:
         ds.ImagePositionPatient = [f"{self.corner_mm[0]:.3f}", f"{self.corner_mm[1]:.3f}", f"{z_mm:.3f}"]
         ds.SliceLocation = f"{z_mm:.3f}"
         stored = self.scanner.encoding.encode(hu, self._outside)
+        if tagged:  # over everything, padding too, as a burned-in mark is
+            mask = tag_mask(hu.shape[0])
+            stored[mask] = self.scanner.encoding.encode(np.full(int(mask.sum()), TAG_HU, np.int16))
         ds.PixelData = stored.astype(stored.dtype.newbyteorder("<")).tobytes()
         ds["PixelData"].VR = "OW"
         ds.save_as(path, enforce_file_format=True)

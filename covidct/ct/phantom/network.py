@@ -29,6 +29,7 @@ import numpy as np
 from covidct.ct.phantom.dicom import SeriesFacts, SeriesWriter
 from covidct.ct.phantom.patient import Patient
 from covidct.ct.phantom.scanner import DEFAULT_SCANNERS, Scanner
+from covidct.ct.phantom.shortcut import Shortcut
 from covidct.errors import DataRefused, ResourceError, UsageError
 from covidct.files import read_json, replacing, write_json
 from covidct.labels import FU2020
@@ -55,6 +56,8 @@ class PhantomSpec:
         lesion_slice_fraction: Wanted share of a diseased patient's slices with lesions, before difficulty.
         classes: Classes to draw; some of `covidct.labels.FU2020`.
         sites: The hospitals; the first is meant for training.
+        shortcut: A white tag on the slices of one class, {"tag": class, "share": 0..1}, or None. Without it every
+            byte is what it was before there were shortcuts.
     """
 
     seed: int = 0
@@ -65,10 +68,12 @@ class PhantomSpec:
     lesion_slice_fraction: float = 0.6
     classes: tuple[str, ...] = FU2020
     sites: tuple[Scanner, ...] = DEFAULT_SCANNERS
+    shortcut: Shortcut | Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
         object.__setattr__(self, "sites", tuple(self.sites))
+        object.__setattr__(self, "shortcut", Shortcut.of(self.shortcut))
         unknown = [c for c in self.classes if c not in FU2020]
         if unknown or not self.classes or len(set(self.classes)) != len(self.classes):
             raise UsageError(f"classes {list(self.classes)}", remedy=f"use some of {list(FU2020)}, each once")
@@ -82,6 +87,8 @@ class PhantomSpec:
         ):  # fmt: skip
             if not low <= value <= high:
                 raise UsageError(f"{name}={value} is not in {low}..{high}")
+        if isinstance(self.shortcut, Shortcut) and self.shortcut.tag not in self.classes:
+            raise UsageError(f"the tag of class {self.shortcut.tag!r}", remedy=f"use one of {list(self.classes)}")
         object.__setattr__(self, "patients", self._counts(names))
 
     def _counts(self, sites: list[str]) -> dict[str, dict[str, int]]:
@@ -119,6 +126,8 @@ class PhantomSpec:
             "lesion_slice_fraction": float(self.lesion_slice_fraction),
             "classes": list(self.classes),
             "sites": [asdict(s) for s in self.sites],
+            # only where there is one: the digest of a phantom without stays what it was
+            **({"shortcut": asdict(self.shortcut)} if isinstance(self.shortcut, Shortcut) else {}),
         }
 
     @property
@@ -290,11 +299,14 @@ def _write_patient(job: _Job) -> list[tuple[str, int]]:
     folder.mkdir(parents=True, exist_ok=True)
     n = len(slices)
     names = g.permutation(n) if scanner.shuffled_files else np.arange(n)
+    tagged = isinstance(spec.shortcut, Shortcut) and spec.shortcut.tagged(
+        job.label, job.number, spec.as_dict()["patients"][scanner.site][job.label], [spec.seed, 4, job.site]
+    )
     smallest = max(_SEEN_MM2 / (scanner.field_mm / spec.size) ** 2, 2)
     result = []
     for k, one in enumerate(slices):
         instance = n - k if scanner.feet_first_order else k + 1
-        writer.write(folder / f"{int(names[k]) + 1:03d}.dcm", one.hu, k, instance, top_z - patient.step_mm * k)
+        writer.write(folder / f"{int(names[k]) + 1:03d}.dcm", one.hu, k, instance, top_z - patient.step_mm * k, tagged)
         result.append((writer.uid(k), int(one.lesion.sum() >= smallest)))
     masks = job.root / "masks" / scanner.site / f"{job.patient_id}.npz"
     masks.parent.mkdir(parents=True, exist_ok=True)
