@@ -58,6 +58,14 @@ VERBS = {
         "look for what makes good numbers untrue: shortcuts of a run, impossible published tables",
         "covidct audit run=runs/NAME",
     ),
+    "ledger": Verb(
+        "how often each test set was looked at; seal one until a configuration is frozen",
+        "covidct ledger show index=indexes/phantom",
+    ),
+    "readers": Verb(
+        "compare human readers with a run, or simulate some to try it",
+        "covidct readers run=runs/NAME reads=reads.csv",
+    ),
     "doctor": Verb("check versions, hardware, decoders, weights and W&B", "covidct doctor"),
 }
 
@@ -109,11 +117,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from covidct.commands import compose
 
     rest = words[1:]
-    if name == "runs":
-        from covidct.commands.runs_words import as_keys
+    if name in ("runs", "ledger"):  # the verbs that take plain words
+        import importlib
 
         try:
-            rest = as_keys(rest)
+            rest = importlib.import_module(f"covidct.commands.{name}_words").as_keys(rest)
         except UsageError as error:
             compose.report_failure(error)
             return error.exit_code

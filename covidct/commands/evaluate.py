@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from covidct.commands.ledger import ledger_at
 from covidct.commands.progress import say
 from covidct.commands.tables import print_results
 from covidct.data.table import read_table
@@ -19,6 +20,7 @@ def run(values: dict[str, Any]) -> None:
     table = read_table(Path(values["index"]) if values["index"] else own)
     if not values["index"]:  # an index made anew is no other hospital: its patients were trained on
         check_table(trained, table)
-    evaluate(trained, table, slice_threshold=values["slice_threshold"], device=values["device"], say=say)
+    ledger = ledger_at(Path(values["index"] or own), values["ledger"])
+    evaluate(trained, table, slice_threshold=values["slice_threshold"], device=values["device"], say=say, ledger=ledger)
     print_results(trained.folder.path)
     say(f"report: {trained.folder.path / 'report.html'}")

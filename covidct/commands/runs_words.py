@@ -11,7 +11,7 @@ from covidct.errors import UsageError
 ACTIONS = ("ls", "best", "show", "diff", "export")
 
 _KEY = re.compile(r"[+~]{0,2}[\w.@/-]*?[\w@]=")
-_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
+WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
 _FIGURE = re.compile(r"(?:val|test|best)\.[\w.]+")
 
 
@@ -27,9 +27,9 @@ def as_keys(words: Sequence[str]) -> list[str]:
     kept, plain, is_value = [], [], False
     for word in words:
         if is_value or word.startswith("-"):
-            is_value = word in _WITH_VALUE
+            is_value = word in WITH_VALUE
             kept.append(word)
-        elif _is_key(word):
+        elif is_key(word):
             kept.append(_readable(word))
         else:
             plain.append(word)
@@ -45,16 +45,17 @@ def as_keys(words: Sequence[str]) -> list[str]:
         rest = [word for word in rest if word not in figures]
         keys.append(f"by={figures[0]}")
     if rest:
-        keys.append(f"where=[{','.join(_quoted(word) for word in rest)}]")
+        keys.append(f"where=[{','.join(quoted(word) for word in rest)}]")
     return [*keys, *kept]
 
 
-def _is_key(word: str) -> bool:
+def is_key(word: str) -> bool:
     """Whether a word is `key=value`, and not a folder with = in its name."""
     return bool(_KEY.match(word)) and "/" not in word.split("=", 1)[0]
 
 
-def _quoted(word: str) -> str:
+def quoted(word: str) -> str:
+    """The word so that Hydra reads it as one text, whatever is in it."""
     return "'" + re.sub(r"(\\*)'", r"\1\1\\'", word) + "'"
 
 
@@ -62,9 +63,9 @@ def _readable(word: str) -> str:
     """Quote what Hydra would read as its own signs: titles, file names, and conditions with = and <."""
     key, _, value = word.partition("=")
     if key in ("title", "output") and value not in ("", "null") and value[0] not in "'\"":
-        return f"{key}={_quoted(value)}"
+        return f"{key}={quoted(value)}"
     if key != "filter" or not value:
         return word
     inside = value[1:-1] if value.startswith("[") and value.endswith("]") else value
     conditions = [text.strip().strip("'\"") for text in inside.split(",") if text.strip()]
-    return f"filter=[{','.join(_quoted(text) for text in conditions)}]"
+    return f"filter=[{','.join(quoted(text) for text in conditions)}]"

@@ -8,17 +8,25 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from covidct.data.ledger import Ledger
 from covidct.data.splits import verify_split
 from covidct.data.table import SliceTable
 from covidct.errors import DataRefused, IntegrityError
 from covidct.evaluation.predictions import Predictions, read_predictions
 from covidct.training.assemble import loggers_of
+from covidct.training.looks import entrant_of, may_look, record_look
 from covidct.training.scoring import TrainedRun, origin, predict_rows, predictions_table, publish
 from covidct.training.tracking import close_loggers, log_evaluation, log_files
 
 
 def evaluate(
-    run: TrainedRun, table: SliceTable, *, slice_threshold: float | None, device: str, say: Callable[[str], None]
+    run: TrainedRun,
+    table: SliceTable,
+    *,
+    slice_threshold: float | None,
+    device: str,
+    say: Callable[[str], None],
+    ledger: Ledger,
 ) -> Predictions:
     """Predict, then write predictions, metrics, figures and the report.
 
@@ -27,19 +35,25 @@ def evaluate(
 
     Raises:
         DataRefused: There is nothing to test on.
-        IntegrityError: The other index shares slices or patients with the run's development data.
+        IntegrityError: The other index shares slices or patients with the run's development data, or a test set is
+            sealed.
+        ResourceError: The ledger cannot be written to: no look goes unrecorded.
     """
     is_own = table.digest == run.split.index_digest
     partitions = _own_partitions(run, table) if is_own else _foreign_partition(run, table)
+    entrant = entrant_of(run.folder, run.settings, run.module.digest())
+    sets = may_look(ledger, table, _test_rows(run, table) if is_own else {"index": partitions["test"]}, entrant)
     rows = np.unique(np.concatenate(list(partitions.values())))
     say(f"predicting {len(rows)} slices")
     found = predict_rows(run, table, rows, device=device, say=say if is_own else None)
     predictions = predictions_table(
         found, table, partitions, run.scheme, origin(run.folder, run.split, run.module, table)
     )
-    if not is_own:
-        predictions = _added(run, predictions)
     with run.folder.lock(say):
+        calling = {"slice_threshold": slice_threshold}
+        record_look(ledger, sets, entrant, predictions, folder=run.folder, index_digest=table.digest, calling=calling)
+        if not is_own:
+            predictions = _added(run, predictions)
         summary, figures = publish(run.folder, predictions, table, run.settings, slice_threshold=slice_threshold)
         run.folder.write(state="evaluated")
         identity = str(run.folder.read()["identity"])
@@ -54,12 +68,14 @@ def evaluate(
 
 def _own_partitions(run: TrainedRun, table: SliceTable) -> dict[str, np.ndarray]:
     verify_split(run.split, table)
-    rows = run.split.rows(table)
-    tests = [part for name, part in rows.items() if name.startswith("test/")]
-    partitions = {"val": rows["val"]}
-    if tests:
-        partitions["test"] = np.sort(np.concatenate(tests))
+    partitions = {"val": run.split.rows(table)["val"]}
+    if tests := _test_rows(run, table):
+        partitions["test"] = np.sort(np.concatenate(list(tests.values())))
     return partitions
+
+
+def _test_rows(run: TrainedRun, table: SliceTable) -> dict[str, np.ndarray]:
+    return {name: part for name, part in run.split.rows(table).items() if name.startswith("test/")}
 
 
 def _foreign_partition(run: TrainedRun, table: SliceTable) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,12 +33,29 @@ def identity(settings: TrainSettings, *, index_digest: str, split_digest: str) -
     Left out: names, folders, logging, worker counts, caches and trunk features, which must not change a number. A
     weights file counts by its bytes, not its path.
     """
+    return digest_json({"index": index_digest, "split": split_digest, "seed": settings.seed, **_what_counts(settings)})
+
+
+def configuration(settings: TrainSettings, *, index_digest: str, start: Mapping[str, Any]) -> str:
+    """SHA-256 over what is planned: an identity without seed and repeat, the same for all repeats of an arm.
+
+    Args:
+        settings: Of the run.
+        index_digest: Of its index.
+        start: `weights` of run.json: the weights it began with count by their bytes, wherever the file is now.
+    """
+    values, counts = settings.as_dict(), _what_counts(settings)
+    planned = {key: values["split"][key] for key in ("kind", "train_fraction", "external_sites")}
+    weights = {key: start.get(key) for key in ("source", "name", "sha256")}
+    return digest_json(
+        {**counts, "index": index_digest, "split": planned, "model": counts["model"] | {"weights": weights}}
+    )
+
+
+def _what_counts(settings: TrainSettings) -> dict[str, Any]:
     values = settings.as_dict()
     weights = Path(settings.model.weights)
-    counts: dict[str, Any] = {
-        "index": index_digest,
-        "split": split_digest,
-        "seed": settings.seed,
+    return {
         "data": {k: values["data"][k] for k in ("windows", "size", "fit", "augment", "views", "batch_size", "balance")},
         "model": values["model"] | ({"weights": digest_file(weights)} if weights.is_file() else {}),
         "recipe": {k: v for k, v in values["recipe"].items() if k != "name"},
@@ -47,7 +64,6 @@ def identity(settings: TrainSettings, *, index_digest: str, split_digest: str) -
             for key in ("devices", "num_nodes", "precision", "accumulate_grad_batches", "gradient_clip_val")
         },
     }
-    return digest_json(counts)
 
 
 @dataclass(frozen=True)
