@@ -1,10 +1,10 @@
-"""From slices to a patient: the paper's rule, and the mean probability beside it.
+"""From slices to a patient: the paper's rule, the mean probability beside it, and the rule chosen on validation.
 
 The paper (Fu et al. 2020, lines 150-156; D13): a patient has a disease if even one image shows it, and is normal only
 if all images are normal. The paper does not say what happens when two diseases are seen in one patient; here that is
 an outcome of its own, `CONFLICT`, and it is never resolved silently. A patient without a usable slice has
 `NO_RESULT`: "all slices are normal" is true of an empty list, which makes it the most dangerous way to call a patient
-healthy (fault 45).
+healthy (fault 45). The rules themselves are in `covidct.evaluation.rules`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,17 @@ import numpy as np
 import pandas as pd
 
 from covidct.errors import IntegrityError, UsageError
+from covidct.evaluation import rules
+from covidct.evaluation.patient_slices import PatientSlices, slices_by
 from covidct.evaluation.predictions import Predictions
+from covidct.evaluation.rule_spec import MEAN, RuleSpec
+from covidct.evaluation.rules import CONFLICT, NO_RESULT, Calls, called_class
 from covidct.labels import ClassScheme
 
-CONFLICT = "conflict"
-NO_RESULT = "no result"
+__all__ = [
+    "CONFLICT", "NO_RESULT", "PATIENT", "Verdict", "any_slice", "called_class", "mean_probability", "patient_table",
+]  # fmt: skip
+
 PATIENT = ["split", "site", "patient_key"]
 """One patient within a partition. The pseudonym alone is not enough: two hospitals may use the same number."""
 
@@ -38,26 +44,6 @@ class Verdict:
     outcome: str
     scores: np.ndarray
     slices: dict[str, tuple[int, ...]]
-
-
-def called_class(probabilities: np.ndarray, scheme: ClassScheme) -> np.ndarray:
-    """The class of the highest probability in each row.
-
-    Tie-break: of equal highest probabilities, the first in scheme order that is not `scheme.normal`. So a tie is
-    deterministic, and never a reason to call something healthy.
-
-    Args:
-        probabilities: float [n, K] without NaN.
-        scheme: The classes.
-
-    Returns:
-        int64 [n], columns of `scheme`.
-    """
-    best = probabilities == probabilities.max(axis=1, keepdims=True)
-    if scheme.normal is not None:
-        normal = scheme.index(scheme.normal)
-        best[:, normal] &= best.sum(axis=1) == 1
-    return np.asarray(best.argmax(axis=1), dtype=np.int64)
 
 
 def any_slice(probabilities: np.ndarray, scheme: ClassScheme, *, slice_threshold: float | None = None) -> Verdict:
@@ -79,25 +65,15 @@ def any_slice(probabilities: np.ndarray, scheme: ClassScheme, *, slice_threshold
     Raises:
         UsageError: The scheme has no normal class, or the threshold lies outside 0..1.
     """
-    if scheme.normal is None:
-        raise UsageError("the rule any_slice needs a class that means normal", remedy="use mean_probability")
-    if slice_threshold is not None and not 0 <= slice_threshold <= 1:
-        raise UsageError(f"slice_threshold is a probability in 0..1, not {slice_threshold}")
-    if not _usable(probabilities, scheme):
-        return _no_result(scheme)
-    normal = scheme.index(scheme.normal)
-    called = called_class(probabilities, scheme)
-    if slice_threshold is not None:
-        called = np.where(probabilities.max(axis=1) >= slice_threshold, called, normal)
+    _check_shape(probabilities, scheme)
+    found = rules.any_slice(PatientSlices.of_one(probabilities), scheme, slice_threshold=slice_threshold)
+    called = rules.slice_calls(probabilities, scheme, slice_threshold)
     seen = {
         name: tuple(int(row) for row in np.flatnonzero(called == column))
         for column, name in enumerate(scheme.names)
-        if column != normal and (called == column).any()
+        if found.seen[0, column]
     }
-    outcome = scheme.normal if not seen else next(iter(seen)) if len(seen) == 1 else CONFLICT
-    scores = probabilities.max(axis=0).astype(np.float64)
-    scores[normal] = probabilities[:, normal].min()
-    return Verdict(outcome, scores, seen)
+    return _verdict(found, scheme, seen)
 
 
 def mean_probability(probabilities: np.ndarray, scheme: ClassScheme) -> Verdict:
@@ -109,14 +85,25 @@ def mean_probability(probabilities: np.ndarray, scheme: ClassScheme) -> Verdict:
         probabilities: float [n_slices, K]. No slice, or a NaN in any slice, gives `NO_RESULT`.
         scheme: The classes; a normal class is not needed.
     """
-    if not _usable(probabilities, scheme):
-        return _no_result(scheme)
-    scores = probabilities.mean(axis=0, dtype=np.float64)
-    return Verdict(scheme.names[int(called_class(scores[None], scheme)[0])], scores, {})
+    _check_shape(probabilities, scheme)
+    return _verdict(rules.mean_probability(PatientSlices.of_one(probabilities), scheme), scheme, {})
+
+
+def _verdict(found: Calls, scheme: ClassScheme, seen: dict[str, tuple[int, ...]]) -> Verdict:
+    return Verdict([*scheme.names, CONFLICT, NO_RESULT][found.outcome[0]], found.scores[0], seen)
+
+
+def _check_shape(probabilities: np.ndarray, scheme: ClassScheme) -> None:
+    if probabilities.ndim != 2 or probabilities.shape[1] != len(scheme):
+        raise UsageError(f"probabilities have shape {probabilities.shape}, expected [n_slices, {len(scheme)}]")
 
 
 def patient_table(
-    predictions: Predictions, *, slice_threshold: float | None = None, patients: pd.DataFrame | None = None
+    predictions: Predictions,
+    *,
+    slice_threshold: float | None = None,
+    patients: pd.DataFrame | None = None,
+    validation_rule: RuleSpec | None = None,
 ) -> pd.DataFrame:
     """One row per (split, site, patient_key), sorted by these.
 
@@ -125,12 +112,15 @@ def patient_table(
         slice_threshold: See `any_slice`.
         patients: Patients that belong to a partition whether or not any of their slices could be used: columns
             split, site, patient_key, label. Those without a slice in `predictions` become rows with `NO_RESULT`.
+        validation_rule: One rule more, chosen on validation.
 
     Returns:
         split, site, patient_key, label, n_slices; `any_slice` and `mean_probability` (the outcome of each rule);
         `any_slice_<class>` and `mean_probability_<class>` (the scores of each rule), float64, NaN without a
         result; `n_called_<class>` (int64: slices that any_slice called this disease; 0 for normal). For a task
-        without a normal class the columns of any_slice are absent.
+        without a normal class the columns of any_slice are absent. With `validation_rule` also `validation_rule`,
+        `validation_rule_<class>` and `n_seen_<class>` (int64: slices of each disease that the rule saw; 0 for rules
+        that do not count).
 
     Raises:
         IntegrityError: A patient has slices with different labels, or another label in `patients`.
@@ -139,56 +129,53 @@ def patient_table(
     scheme = predictions.scheme
     if {CONFLICT, NO_RESULT} & set(scheme.names):
         raise UsageError(f"a class may not be named {CONFLICT!r} or {NO_RESULT!r}: these are outcomes")
-    # Slices in a fixed order, so that the last digit of a mean does not depend on the order of the file.
-    frame = predictions.frame.sort_values([*PATIENT, "slice_key"], kind="stable", ignore_index=True)
-    probabilities = Predictions(frame, scheme).probabilities
-    rows: list[dict[str, object]] = []
-    for key, positions in frame.groupby(PATIENT, sort=True).indices.items():
-        labels = sorted(set(frame["label"].to_numpy()[positions]))
-        if len(labels) > 1:
-            raise IntegrityError(
-                f"patient {key[2]} of site {key[1]} has slices of more than one class: {labels}",
-                remedy="a patient has one label; exclude patients with two diseases when the index is made",
-            )
-        rows.append(_row(key, labels[0], probabilities[positions], scheme, slice_threshold))
+    slices, frame = slices_by(predictions, PATIENT)
+    people = _people(slices, frame)
     if patients is not None:
-        labels_found = {(row["split"], row["site"], row["patient_key"]): row["label"] for row in rows}
-        for split, site, patient_key, label in patients[[*PATIENT, "label"]].itertuples(index=False, name=None):
-            scheme.index(label)
-            known = labels_found.get((split, site, patient_key))
-            if known is None:
-                nothing = np.empty((0, len(scheme)))
-                rows.append(_row((split, site, patient_key), label, nothing, scheme, slice_threshold))
-                labels_found[split, site, patient_key] = label
-            elif known != label:
-                raise IntegrityError(f"patient {patient_key} of site {site} has label {label}; its slices say {known}")
-    return pd.DataFrame(rows).sort_values(PATIENT, kind="stable", ignore_index=True)
-
-
-def _row(
-    key: tuple[str, str, str],
-    label: str,
-    probabilities: np.ndarray,
-    scheme: ClassScheme,
-    slice_threshold: float | None,
-) -> dict[str, object]:
-    row: dict[str, object] = {**dict(zip(PATIENT, key, strict=True)), "label": label, "n_slices": len(probabilities)}
-    mean = mean_probability(probabilities, scheme)
+        people = _with_unseen(people, patients, scheme)
+        slices = PatientSlices(slices.probabilities, slices.patient, slices.series, len(people))
+    people["n_slices"] = slices.sizes
+    outcomes, figures = {}, {}
     if scheme.normal is not None:
-        rule = any_slice(probabilities, scheme, slice_threshold=slice_threshold)
-        row["any_slice"] = rule.outcome
-    row["mean_probability"] = mean.outcome
-    if scheme.normal is not None:
-        row |= {f"any_slice_{name}": rule.scores[column] for column, name in enumerate(scheme.names)}
-        row |= {f"n_called_{name}": len(rule.slices.get(name, ())) for name in scheme.names}
-    return row | {f"mean_probability_{name}": mean.scores[column] for column, name in enumerate(scheme.names)}
+        paper = rules.any_slice(slices, scheme, slice_threshold=slice_threshold)
+        outcomes["any_slice"] = paper
+        figures |= {f"any_slice_{name}": paper.scores[:, column] for column, name in enumerate(scheme.names)}
+        figures |= {f"n_called_{name}": paper.seen[:, column] for column, name in enumerate(scheme.names)}
+    outcomes["mean_probability"] = mean = MEAN(slices, scheme)
+    figures |= {f"mean_probability_{name}": mean.scores[:, column] for column, name in enumerate(scheme.names)}
+    if validation_rule is not None:
+        outcomes["validation_rule"] = chosen = validation_rule(slices, scheme)
+        figures |= {f"validation_rule_{name}": chosen.scores[:, column] for column, name in enumerate(scheme.names)}
+        figures |= {f"n_seen_{name}": chosen.seen[:, column] for column, name in enumerate(scheme.names)}
+    words = np.array([*scheme.names, CONFLICT, NO_RESULT], dtype=object)
+    columns = {name: words[found.outcome] for name, found in outcomes.items()} | figures
+    table = pd.concat([people, pd.DataFrame(columns)], axis=1)
+    return table.sort_values(PATIENT, kind="stable", ignore_index=True)
 
 
-def _usable(probabilities: np.ndarray, scheme: ClassScheme) -> bool:
-    if probabilities.ndim != 2 or probabilities.shape[1] != len(scheme):
-        raise UsageError(f"probabilities have shape {probabilities.shape}, expected [n_slices, {len(scheme)}]")
-    return len(probabilities) > 0 and not bool(np.isnan(probabilities).any())
+def _people(slices: PatientSlices, frame: pd.DataFrame) -> pd.DataFrame:
+    """split, site, patient_key and label of each patient, in the order of their numbers."""
+    people = frame.iloc[slices.first][[*PATIENT, "label"]].reset_index(drop=True)
+    strange = np.flatnonzero(frame["label"].to_numpy() != people["label"].to_numpy()[slices.patient])
+    if len(strange):
+        row = int(slices.patient[strange[0]])
+        labels = sorted(set(frame["label"].to_numpy()[slices.patient == row]))
+        raise IntegrityError(
+            f"patient {people['patient_key'][row]} of site {people['site'][row]} has slices of more than one class: "
+            f"{labels}",
+            remedy="a patient has one label; exclude patients with two diseases when the index is made",
+        )
+    return people
 
 
-def _no_result(scheme: ClassScheme) -> Verdict:
-    return Verdict(NO_RESULT, np.full(len(scheme), np.nan), {})
+def _with_unseen(people: pd.DataFrame, patients: pd.DataFrame, scheme: ClassScheme) -> pd.DataFrame:
+    """The patients with slices, then those of `patients` who have none."""
+    known = {(row[0], row[1], row[2]): row[3] for row in people.itertuples(index=False, name=None)}
+    unseen = []
+    for split, site, patient_key, label in patients[[*PATIENT, "label"]].itertuples(index=False, name=None):
+        scheme.index(label)
+        if (found := known.setdefault((split, site, patient_key), label)) != label:
+            raise IntegrityError(f"patient {patient_key} of site {site} has label {label}; its slices say {found}")
+        unseen.append((split, site, patient_key, label))
+    more = pd.DataFrame(unseen, columns=[*PATIENT, "label"])
+    return pd.concat([people, more], ignore_index=True).drop_duplicates(PATIENT, ignore_index=True)
