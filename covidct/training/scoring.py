@@ -17,6 +17,7 @@ from covidct.ct.window import apply, parse_windows
 from covidct.data.splits import Split
 from covidct.data.table import SliceTable
 from covidct.errors import DataRefused, IntegrityError
+from covidct.evaluation.calibration import calibrate
 from covidct.evaluation.figures import save_mistakes
 from covidct.evaluation.predictions import Predictions, read_predictions, write_predictions
 from covidct.evaluation.report import write_report
@@ -195,8 +196,10 @@ def redo_report(run: RunFolder, *, slice_threshold: float | None = None) -> tupl
     Returns:
         The content of metrics.json, and the charts by name.
     """
-    summary = summarize(read_predictions(run.predictions), slice_threshold=slice_threshold)
+    predictions = read_predictions(run.predictions)
+    summary = summarize(predictions, slice_threshold=slice_threshold)
     write_json(run.path / "metrics.json", summary)
+    write_json(run.path / "calibration.json", calibrate(predictions))
     write_report(run.path)
     # pictures of scans stay here: text burned into one could name a patient, and trackers are other people's machines
     charts = [path for path in sorted((run.path / "figures").glob("*.png")) if path.stem != "mistakes"]
