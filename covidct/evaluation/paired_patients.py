@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from covidct.evaluation.influence import auc_influence, clustered_variance, share_influence
 from covidct.evaluation.intervals import (
     FEW_PATIENTS,
     LEAST_PATIENTS,
@@ -33,7 +34,6 @@ from covidct.evaluation.intervals import (
     WeightedAUC,
 )
 from covidct.evaluation.significance.clustered import sign_flip
-from covidct.evaluation.significance.delong import placements
 
 METRICS = ("macro_auc", "accuracy", "macro_log_loss")
 LEAST_PROBABILITY = 1e-15
@@ -139,24 +139,6 @@ def paired_tests(
     return found
 
 
-def clustered_variance(influence: np.ndarray, strata: np.ndarray) -> float:
-    """Variance of a statistic from what each patient adds to it, with the numbers of each stratum as given.
-
-    With one case a patient and two classes it is DeLong's variance of an AUC; copying every case inside its patient
-    leaves it unchanged. A patient alone in a stratum does not vary.
-
-    Args:
-        influence: float [patients].
-        strata: int [patients].
-    """
-    total = 0.0
-    for stratum in np.unique(strata):
-        part = influence[strata == stratum]
-        if len(part) > 1:
-            total += len(part) / (len(part) - 1) * float(((part - part.mean()) ** 2).sum())
-    return total
-
-
 def _interval(value: float, ends: tuple[float, float] | None, cases: PairedCases) -> Interval:
     few = cases.smallest < FEW_PATIENTS
     if ends is not None:
@@ -232,15 +214,11 @@ def _influence(metric: str, cases: PairedCases, arm: str) -> np.ndarray:
         losses = _losses(cases, arm)
         for k in classes:
             mine = cases.truth == k
-            share = (losses[mine] - losses[mine].mean()) / mine.sum() / len(classes)
-            total += np.bincount(cases.patient[mine], weights=share, minlength=cases.patients)
+            sums = np.bincount(cases.patient[mine], weights=losses[mine], minlength=cases.patients)
+            total += share_influence(sums, np.bincount(cases.patient[mine], minlength=cases.patients)) / len(classes)
         return total
     networks = cases.scores[arm]
     for run in networks:
         for k in classes:
-            mine = cases.truth == k
-            placed = placements(run[:, k], mine)
-            size = np.where(mine, mine.sum(), (~mine).sum())
-            part = (placed - placed[mine].mean()) / size
-            total += np.bincount(cases.patient, weights=part, minlength=cases.patients)
+            total += auc_influence(cases.truth == k, run[:, k], cases.patient, cases.patients)
     return total / (len(networks) * len(classes))

@@ -20,8 +20,9 @@ from covidct.evaluation.comparisons import (
     rho_of,
     superiority,
 )
+from covidct.evaluation.influence import clustered_variance
 from covidct.evaluation.intervals import PatientBootstrap
-from covidct.evaluation.paired_patients import PairedCases, clustered_variance, paired_tests
+from covidct.evaluation.paired_patients import PairedCases, paired_tests
 from covidct.evaluation.significance.clustered import sign_flip
 from tests.evaluation.simulated_splits import split_accuracies
 
