@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from covidct.evaluation.readers import section as readers
 from covidct.evaluation.record import RunRecord
 
 
@@ -28,7 +29,15 @@ class Section(NamedTuple):
     view: Callable[[RunRecord], dict[str, Any] | None]
 
 
-SECTIONS: tuple[Section, ...] = ()
+SECTIONS: tuple[Section, ...] = (
+    Section(
+        "readers",
+        "Readers",
+        "No readers were compared with this run. covidct readers run=RUN reads=reads.csv puts the reads of people "
+        "beside the model: accuracy, ROC, agreement, time.",
+        readers.view,
+    ),
+)
 """In reading order, between the test results and the worst mistakes."""
 
 

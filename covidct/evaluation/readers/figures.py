@@ -143,7 +143,7 @@ def draw_times(times: pd.DataFrame, title: str = "") -> Figure:
         title: Shown above.
     """
     times = times.dropna(subset=["median"])
-    figure = Figure(figsize=(6.4, 1.2 + 0.26 * len(times)), layout="constrained")
+    figure = Figure(figsize=(5.2, 1.3 + 0.3 * len(times)), layout="constrained")
     axis = figure.subplots()
     colours = {"without AI": ALONE, "with AI": ASSISTED}
     for place, row in enumerate(times.itertuples()):

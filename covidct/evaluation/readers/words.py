@@ -93,6 +93,8 @@ def _contrast(entry: Mapping[str, Any]) -> str | None:
     text += f": {points(test['difference'])} points (95 % interval {bounds}; P = {p_text(test['p'])})".replace(
         "P = <", "P <"
     )
+    if entry["dropped"]:
+        text += f", on the {entry['n_cases']} cases that all of them {'rated' if entry['merit'] == 'auc' else 'read'}"
     whom = "readers like these" if test["readers"] == RANDOM else "these readers"
     if test["p"] is None:
         return f"{text}. The difference does not vary between cases and was not tested."
