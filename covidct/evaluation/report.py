@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from covidct.evaluation import published, sentences
+from covidct.evaluation import evaluations, published, sentences
 from covidct.evaluation.figures import phase_borders, phase_name, save_figures
 from covidct.evaluation.pages import embedded, write_page
 from covidct.evaluation.record import RunRecord, flattened, read_run
@@ -67,6 +67,7 @@ def view(record: RunRecord) -> dict[str, Any]:
         "impossible": [display(name) for name in published.impossible_test_rows()],
         "positive": display(record.scheme.positive) if record.scheme.positive else None,
         "rule": _rule(record.summary),
+        "looks": evaluations.view(record),
         "further": sections_of(record),
         "mistakes": _mistakes(record),
         "provenance": flattened(record.provenance),

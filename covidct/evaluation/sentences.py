@@ -7,7 +7,7 @@ from typing import Any
 
 from covidct.evaluation.intervals import FEW_PATIENTS
 from covidct.evaluation.record import RunRecord
-from covidct.evaluation.wording import display, interval_text, percent
+from covidct.evaluation.wording import counted, display, interval_text, percent
 
 Block = Mapping[str, Any]
 
@@ -15,6 +15,7 @@ LEVELS = {
     ("slice", "argmax"): "Slice level · class of highest probability",
     ("patient", "any_slice"): "Patient level · the paper's rule (diseased if any slice is)",
     ("patient", "mean_probability"): "Patient level · mean probability of the slices",
+    ("patient", "validation_rule"): "Patient level · the rule chosen on validation patients",
 }
 """Names of the ways of calling, in reading order: the paper's own level last, because its unit is not the patient."""
 
@@ -73,7 +74,7 @@ def findings(record: RunRecord) -> list[str]:
         rule = "the paper's rule" if block["aggregation"] == "any_slice" else "the mean probability of the slices"
         where = "Over all test sites together" if block["site"] == "(pooled)" else f"At {block['site']}"
         text = (
-            f"{where}, {_number(block['n_patients'], 'patient')} ({_number(block['n_slices'], 'slice')}): {rule} "
+            f"{where}, {counted(block['n_patients'], 'patient')} ({counted(block['n_slices'], 'slice')}): {rule} "
             f"gave the true class for {estimate(block['accuracy'])} of patients"
         )
         outcomes = [
@@ -86,8 +87,8 @@ def findings(record: RunRecord) -> list[str]:
             figures, name = block["per_class"][scheme.positive], display(scheme.positive)
             ill = figures["n_positive_patients"]
             text += (
-                f" Of {_number(ill, 'patient')} with {name}, {estimate(figures['sensitivity'])} were recognised; of "
-                f"{_number(block['n_patients'] - ill, 'other')}, {estimate(figures['specificity'])} were rightly not "
+                f" Of {counted(ill, 'patient')} with {name}, {estimate(figures['sensitivity'])} were recognised; of "
+                f"{counted(block['n_patients'] - ill, 'other')}, {estimate(figures['specificity'])} were rightly not "
                 f"called {name}."
                 if ill
                 else f" No patient there had {name}: its sensitivity is undefined."
@@ -101,7 +102,7 @@ def warnings(record: RunRecord) -> list[str]:
     found = []
     if record.leaked_patients:
         found.append(
-            f"Leak: {_number(record.leaked_patients, 'patient')} with slices in more than one partition. Validation "
+            f"Leak: {counted(record.leaked_patients, 'patient')} with slices in more than one partition. Validation "
             "figures are not about new patients."
         )
     if record.leaked_patients is None:
@@ -143,6 +144,3 @@ def baseline(block: Block, positive: str | None) -> str | None:
         f"For scale: never calling {display(positive)} at all would have an accuracy of {percent(1 - ill / total)} %."
     )
 
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -33,3 +33,8 @@ def interval_text(figure: Mapping[str, Any] | None, digits: int = 1) -> str:
     if not figure or figure.get("low") is None or figure.get("high") is None:
         return "–"
     return f"{100 * figure['low']:.{digits}f}–{100 * figure['high']:.{digits}f}"
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: "1 patient", "1,200 slices"."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
