@@ -34,6 +34,7 @@ PAIRS_PER_SLICE = 20
 KORN_GRAUBARD = "korn_graubard"
 CLOPPER_PEARSON = "clopper_pearson"
 PATIENT_BOOTSTRAP = "patient_bootstrap_bca"
+LOGIT_T = "logit_t_by_patient"
 TOO_FEW = "too few patients"
 NO_SPREAD = "no spread between patients"
 UNDEFINED = "undefined"

@@ -28,6 +28,7 @@ COLUMNS = {
 
 METHODS = {
     "korn_graubard": ("", "Korn–Graubard (patients as clusters)"),
+    "logit_t_by_patient": ("", "logit t on the spread between patients (AUC: DeLong by patient)"),
     "patient_bootstrap_bca": ("", "BCa bootstrap of patients"),
     "clopper_pearson": ("", "Clopper–Pearson (each patient counts once)"),
     "too few patients": ("f", "no interval: too few patients"),

@@ -16,19 +16,8 @@ import pandas as pd
 
 from covidct.errors import IntegrityError, UsageError
 from covidct.evaluation import metrics
-from covidct.evaluation.intervals import (
-    FEW_PATIENTS,
-    LEAST_PATIENTS,
-    LEVEL,
-    NO_SPREAD,
-    PATIENT_BOOTSTRAP,
-    TOO_FEW,
-    UNDEFINED,
-    Interval,
-    PatientBootstrap,
-    WeightedAUC,
-    proportion,
-)
+from covidct.evaluation.class_means import Way, class_areas, mean_sensitivity
+from covidct.evaluation.intervals import LEVEL, Interval, proportion
 from covidct.evaluation.patient import CONFLICT, NO_RESULT, called_class, patient_table
 from covidct.evaluation.predictions import Predictions, verify
 from covidct.evaluation.self_audit import self_audit
@@ -47,7 +36,8 @@ def summarize(
     *,
     slice_threshold: float | None = None,
     threshold_source: str = "fixed",
-    replicates: int = 500,
+    mean_intervals: str = "logit_t",
+    replicates: int = 2000,
     seed: int = 0,
     patients: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
@@ -57,15 +47,16 @@ def summarize(
         predictions: The slices; partitions "val" and "test" are summarised.
         slice_threshold: Of the rule any_slice; None is the plain most probable class.
         threshold_source: "fixed" (written in the config) or "validation" (chosen there); never chosen on test.
-        replicates: Bootstrap replicates for AUC and means over classes.
+        mean_intervals: How AUCs and means over classes get their intervals: "logit_t" or "bootstrap" (`class_means`).
+        replicates: Of the bootstrap of patients.
         seed: Of the bootstrap. The result does not depend on the order of the rows.
         patients: See `patient_table`: names the patients without a usable slice, who have "no result".
 
     Returns:
         {"schema", "classes", "rule": {"name", "slice_threshold", "source", "omitted"}, "interval": {"level",
-        "replicates", "seed"}, "blocks": [...]}. A block has `split`, `site` (or "(pooled)", only with two or more
-        sites), `level`, `aggregation`, `n_patients`, `n_slices`, `n_no_result`, `n_conflict`, `class_mix`,
-        `confusion` (rows = truth in scheme order, columns = `confusion_columns`), `conflict_calls` (see
+        "mean_intervals", "replicates", "seed"}, "blocks": [...]}. A block has `split`, `site` (or "(pooled)", only
+        with two or more sites), `level`, `aggregation`, `n_patients`, `n_slices`, `n_no_result`, `n_conflict`,
+        `class_mix`, `confusion` (rows = truth in scheme order, columns = `confusion_columns`), `conflict_calls` (see
         `metrics.counts_from_confusion`; None unless any_slice), `accuracy` (top-1), `macro_auc`,
         `macro_sensitivity`, `per_class` and `roc`. Intervals are `Interval.as_dict`. Without a normal class there is
         no any_slice block, and `rule.omitted` says why.
@@ -76,8 +67,6 @@ def summarize(
     """
     if threshold_source not in ("fixed", "validation"):
         raise UsageError(f"the slice threshold is 'fixed' or from 'validation', not {threshold_source!r}")
-    if replicates < 2:
-        raise UsageError(f"a bootstrap needs two or more replicates, not {replicates}")
     scheme = predictions.scheme
     if scheme.normal is None and slice_threshold is not None:
         raise UsageError("slice_threshold belongs to the rule any_slice, which needs a class that means normal")
@@ -97,13 +86,13 @@ def summarize(
             slices = frame[frame["split"] == split]
             slices = slices if site == POOLED else slices[slices["site"] == site]
             place = {"split": split, "site": site}
-            bootstrap_seed = [seed, zlib.crc32(f"{split}/{site}".encode())]
+            way = Way(mean_intervals, replicates, [seed, zlib.crc32(f"{split}/{site}".encode())])
             if len(slices):
                 cases = _slice_cases(slices, chosen, scheme)
-                blocks.append({**place, **_block(cases, scheme, replicates, bootstrap_seed)})
+                blocks.append({**place, **_block(cases, scheme, way)})
             for rule in ("any_slice", "mean_probability") if scheme.normal is not None else ("mean_probability",):
                 cases = _patient_cases(chosen, scheme, rule)
-                blocks.append({**place, **_block(cases, scheme, replicates, bootstrap_seed)})
+                blocks.append({**place, **_block(cases, scheme, way)})
     omitted = None if scheme.normal is not None else "the rule any_slice needs a class that means normal"
     summary = {
         "schema": SCHEMA_VERSION,
@@ -114,7 +103,7 @@ def summarize(
             "source": threshold_source,
             "omitted": omitted,
         },
-        "interval": {"level": LEVEL, "replicates": replicates, "seed": seed},
+        "interval": {"level": LEVEL, "mean_intervals": mean_intervals, "replicates": replicates, "seed": seed},
         "blocks": blocks,
     }
     self_audit(summary)
@@ -192,7 +181,7 @@ def _codes(values: pd.Series, names: list[str] | tuple[str, ...]) -> np.ndarray:
     return np.asarray(pd.Categorical(values, categories=list(names)).codes, dtype=np.int64)
 
 
-def _block(cases: _Cases, scheme: ClassScheme, replicates: int, seed: list[int]) -> dict[str, Any]:
+def _block(cases: _Cases, scheme: ClassScheme, way: Way) -> dict[str, Any]:
     n_classes, undecided = len(scheme), cases.undecided
     matrix = metrics.confusion(cases.truth, cases.outcome, n_classes, len(cases.columns))
     conflict_calls = None
@@ -204,7 +193,8 @@ def _block(cases: _Cases, scheme: ClassScheme, replicates: int, seed: list[int])
     patient_truth = _codes(cases.patients["label"], scheme.names)
     strata = cases.patients.groupby(["site", "label"]).ngroup().to_numpy()
     n_slices = cases.patients["n_slices"].to_numpy()
-    areas, macro_auc = _auc_intervals(cases, n_classes, strata, replicates, seed)
+    areas, macro_auc, ranked = class_areas(cases.truth, cases.scores, cases.patient, strata, way)
+    balanced, present = mean_sensitivity(cases.truth, cases.truth == cases.outcome, cases.patient, strata, way)
     per_class: dict[str, dict[str, Any]] = {}
     roc: dict[str, dict[str, Any] | None] = {}
     for k, name in enumerate(scheme.names):
@@ -232,8 +222,8 @@ def _block(cases: _Cases, scheme: ClassScheme, replicates: int, seed: list[int])
         "confusion_columns": cases.columns,
         "conflict_calls": None if conflict_calls is None else conflict_calls.tolist(),
         "accuracy": _share(cases, cases.truth == cases.outcome, np.ones(len(cases.truth), dtype=bool)).as_dict(),
-        "macro_auc": macro_auc,
-        "macro_sensitivity": _macro_sensitivity(cases, n_classes, strata, replicates, seed),
+        "macro_auc": {**macro_auc.as_dict(), "classes_counted": ranked},
+        "macro_sensitivity": {**balanced.as_dict(), "classes_counted": present},
         "per_class": per_class,
         "roc": roc,
     }
@@ -250,78 +240,6 @@ def _share(cases: _Cases, numerator: np.ndarray, denominator: np.ndarray) -> Int
 
 def _proportion(cases: _Cases, cell: np.ndarray, metric: str) -> Interval:
     return _share(cases, np.isin(cell, metrics.NUMERATOR[metric]), np.isin(cell, metrics.DENOMINATOR[metric]))
-
-
-def _bootstrapped(value: float | None, ends: tuple[float, float] | None, patients: int, group: int) -> Interval:
-    """A value with its bootstrap interval, if it may have one.
-
-    Args:
-        value: The estimate, or None.
-        ends: Of the interval, or None if the replicates do not differ.
-        patients: Patients the value was computed from.
-        group: Patients of the smallest group that it needs.
-    """
-    few = group < FEW_PATIENTS
-    if value is None:
-        return Interval(None, None, None, UNDEFINED, patients, few)
-    if group < LEAST_PATIENTS:
-        return Interval(value, None, None, TOO_FEW, patients, few)
-    if ends is None:
-        return Interval(value, None, None, NO_SPREAD, patients, few)
-    return Interval(value, *ends, PATIENT_BOOTSTRAP, patients, few)
-
-
-def _auc_intervals(
-    cases: _Cases, n_classes: int, strata: np.ndarray, replicates: int, seed: list[int]
-) -> tuple[list[Interval], dict[str, Any]]:
-    """AUC of each class against the rest, and their mean over the classes in which it is defined.
-
-    Cases without a score (no result) cannot be ranked: the AUC is that of the others, and its n_patients counts them.
-    """
-    ranked = ~np.isnan(cases.scores).any(axis=1)
-    truth, scores = cases.truth[ranked], cases.scores[ranked]
-    inside, row = np.unique(cases.patient[ranked], return_inverse=True)
-    values = [metrics.auc(truth == k, scores[:, k]) for k in range(n_classes)]
-    mean, counted = metrics.macro(values)
-    weighted = [WeightedAUC(truth == k, scores[:, k], row) for k in range(n_classes) if values[k] is not None]
-    estimates = [value for value in (*values, mean) if value is not None]
-
-    def statistics(weights: np.ndarray) -> np.ndarray:
-        areas = np.column_stack([area(weights) for area in weighted])
-        return np.column_stack([areas, areas.mean(axis=1)])
-
-    bootstrap = PatientBootstrap.draw(strata[inside], replicates, np.random.default_rng(seed))
-    ends = iter(bootstrap.intervals(estimates, statistics))
-    positives = [len(np.unique(row[truth == k])) for k in range(n_classes)]
-    groups = [min(number, len(inside) - number) for number in positives]
-    intervals = [
-        _bootstrapped(value, None if value is None else next(ends), len(inside), group)
-        for value, group in zip(values, groups, strict=True)
-    ]
-    smallest = min((group for value, group in zip(values, groups, strict=True) if value is not None), default=0)
-    macro = _bootstrapped(mean, next(ends, None), len(inside), smallest)
-    return intervals, {**macro.as_dict(), "classes_counted": counted}
-
-
-def _macro_sensitivity(
-    cases: _Cases, n_classes: int, strata: np.ndarray, replicates: int, seed: list[int]
-) -> dict[str, Any]:
-    """Mean of the sensitivities of the classes that occur (balanced accuracy), with a patient bootstrap."""
-    present = [k for k in range(n_classes) if (cases.truth == k).any()]
-    members = [np.unique(cases.patient[cases.truth == k]) for k in present]
-    inside, row = np.unique(cases.patient, return_inverse=True)
-    right = cases.truth == cases.outcome
-    numerators = np.array([np.bincount(row[right & (cases.truth == k)], minlength=len(inside)) for k in present])
-    denominators = np.array([np.bincount(row[cases.truth == k], minlength=len(inside)) for k in present])
-
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        return np.asarray(((weights @ numerators.T) / (weights @ denominators.T)).mean(axis=1, keepdims=True))
-
-    value = float(statistic(np.ones((1, len(inside))))[0, 0])
-    bootstrap = PatientBootstrap.draw(strata[inside], replicates, np.random.default_rng(seed))
-    (ends,) = bootstrap.intervals([value], statistic)
-    interval = _bootstrapped(value, ends, len(inside), min(len(found) for found in members))
-    return {**interval.as_dict(), "classes_counted": len(present)}
 
 
 def _roc(positive: np.ndarray, scores: np.ndarray, counts: metrics.Counts) -> dict[str, Any] | None:
