@@ -25,7 +25,7 @@ LEVELS = ("slice", "patient")
 NATURAL_AGGREGATION = {"slice": "argmax", "patient": "mean_probability"}
 """What a figure without an aggregation means. Of the two patient rules it is the one that every task has."""
 
-AGGREGATIONS = ("argmax", "any_slice", "mean_probability")
+AGGREGATIONS = ("argmax", "any_slice", "mean_probability", "validation_rule")
 POOLED = "(pooled)"  # as `summary` writes it
 
 

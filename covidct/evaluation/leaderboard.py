@@ -71,10 +71,8 @@ def write_leaderboard(
 
 
 def _figures(runs: Sequence[CataloguedRun], by: str) -> list[str]:
-    words = [
-        by,
-        *(word for run in runs for word in figure_words(run) if ".patient." in word and "any_slice" not in word),
-    ]
+    words = [by, *(word for run in runs for word in figure_words(run) if ".patient." in word)]
+    words = [word for word in words if word == by or not {"any_slice", "validation_rule"} & set(word.split("."))]
     overall = [word for word in dict.fromkeys(words) if word.count(".") == 2 or word == by]
     return sorted(overall[:FIGURES], key=lambda word: (word != by, word.startswith("test.")))
 

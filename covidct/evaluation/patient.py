@@ -135,7 +135,8 @@ def patient_table(
         people = _with_unseen(people, patients, scheme)
         slices = PatientSlices(slices.probabilities, slices.patient, slices.series, len(people))
     people["n_slices"] = slices.sizes
-    outcomes, figures = {}, {}
+    outcomes: dict[str, Calls] = {}
+    figures: dict[str, np.ndarray] = {}
     if scheme.normal is not None:
         paper = rules.any_slice(slices, scheme, slice_threshold=slice_threshold)
         outcomes["any_slice"] = paper

@@ -139,7 +139,7 @@ def _block(record: RunRecord, block: Block, compare: bool) -> dict[str, Any]:
         "unit": unit,
         "n_patients": block["n_patients"],
         "n_slices": block["n_slices"],
-        "n_conflict": block["n_conflict"] if block["aggregation"] == "any_slice" else None,
+        "n_conflict": block["n_conflict"] if "conflict" in block["confusion_columns"] else None,
         "n_no_result": block["n_no_result"] if block["level"] == "patient" else None,
         "columns": list(COLUMNS.values()),
         "classes": classes,
@@ -210,8 +210,10 @@ def sites_compared(record: RunRecord) -> list[dict[str, Any]]:
     """The figures with all test sites side by side; empty with fewer than two sites."""
     found: list[dict[str, Any]] = []
     for (level, aggregation), title in sentences.LEVELS.items():
-        if aggregation == "mean_probability" and record.scheme.normal is not None:
-            continue  # two pictures are enough to look at; the third is in the folder
+        if aggregation == "validation_rule" or (
+            aggregation == "mean_probability" and record.scheme.normal is not None
+        ):
+            continue  # two pictures are enough to look at; the others are in the folder
         alt = f"Sites side by side, {title}: AUC, sensitivity, specificity and PPV of each class with intervals."
         image = picture(record, f"sites_test_{level}_{aggregation}", alt)
         if image and any((b["level"], b["aggregation"]) == (level, aggregation) for b in _blocks(record, "test")):

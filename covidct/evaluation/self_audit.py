@@ -67,6 +67,23 @@ def self_audit(summary: dict[str, Any]) -> None:
                     remedy="do not edit metrics.json; evaluate the run again",
                 )
         _audit_ranges(block, where)
+    for row in summary.get("binary") or []:
+        _audit_binary(row)
+
+
+def _audit_binary(row: dict[str, Any]) -> None:
+    """Sensitivity and specificity at a frozen threshold follow from the printed counts."""
+    where = "/".join(str(row[key]) for key in ("split", "site", "level", "criterion"))
+    if row["threshold"] is None:
+        if any(row[key] is not None for key in ("counts", "sensitivity", "specificity")):
+            raise IntegrityError("figures at a threshold that does not exist", where=where)
+        return
+    counts = metrics.Counts(**row["counts"])
+    for figure in ("sensitivity", "specificity"):
+        given, computed = row[figure]["value"], getattr(counts, figure)
+        same = given is computed if given is None or computed is None else abs(given - computed) <= 1e-9
+        if not same:
+            raise IntegrityError(f"{figure} is {given}, but {computed} follows from the counts", where=where)
 
 
 def _audit_ranges(block: dict[str, Any], where: str) -> None:

@@ -1,8 +1,8 @@
 """From the predictions table to `metrics.json`: every figure of a report, in one plain dictionary.
 
 Per partition, each site first and all sites pooled last (a pooled figure depends on the mix of sites and classes, which
-is why the mix is written beside it); per site the slices, then the patients by the paper's rule and by the mean
-probability. Undefined is None.
+is why the mix is written beside it); per site the slices, then the patients by the paper's rule, by the mean
+probability and, where an operating point was frozen, by the rule that validation chose. Undefined is None.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from covidct.errors import IntegrityError, UsageError
 from covidct.evaluation import metrics
 from covidct.evaluation.class_means import Way, class_areas, mean_sensitivity
 from covidct.evaluation.intervals import LEVEL, Interval, proportion
+from covidct.evaluation.operating_point import OperatingPoint
+from covidct.evaluation.operating_results import binary_results
 from covidct.evaluation.patient import CONFLICT, NO_RESULT, called_class, patient_table
 from covidct.evaluation.predictions import Predictions, verify
 from covidct.evaluation.self_audit import self_audit
@@ -40,6 +42,7 @@ def summarize(
     replicates: int = 2000,
     seed: int = 0,
     patients: pd.DataFrame | None = None,
+    operating: OperatingPoint | None = None,
 ) -> dict[str, Any]:
     """Compute everything that a report shows.
 
@@ -51,6 +54,8 @@ def summarize(
         replicates: Of the bootstrap of patients.
         seed: Of the bootstrap. The result does not depend on the order of the rows.
         patients: See `patient_table`: names the patients without a usable slice, who have "no result".
+        operating: The frozen operating point of the run; with it comes a further block per site, with the aggregation
+            "validation_rule", and `binary`.
 
     Returns:
         {"schema", "classes", "rule": {"name", "slice_threshold", "source", "omitted"}, "interval": {"level",
@@ -59,7 +64,9 @@ def summarize(
         `class_mix`, `confusion` (rows = truth in scheme order, columns = `confusion_columns`), `conflict_calls` (see
         `metrics.counts_from_confusion`; None unless any_slice), `accuracy` (top-1), `macro_auc`,
         `macro_sensitivity`, `per_class` and `roc`. Intervals are `Interval.as_dict`. Without a normal class there is
-        no any_slice block, and `rule.omitted` says why.
+        no any_slice block, and `rule.omitted` says why. With `operating`: blocks of "validation_rule" carry
+        `optimistic` (true on val, which chose the rule), `operating_point` has its rule, criterion, fallback and
+        digest, and `binary` the figures at its thresholds (`binary_results`); both are None without it.
 
     Raises:
         IntegrityError: The predictions fail `verify`, have no val or test slice, or the result fails `self_audit`.
@@ -75,7 +82,12 @@ def summarize(
     if frame.empty:
         raise IntegrityError("the predictions table has no slice of val or test", remedy="evaluate the run again")
     frame = frame.sort_values(["site", "patient_key", "slice_key"], kind="stable", ignore_index=True)
-    table = patient_table(Predictions(frame, scheme), slice_threshold=slice_threshold, patients=patients)
+    chosen_rule = operating.rule if operating is not None else None
+    table = patient_table(
+        Predictions(frame, scheme), slice_threshold=slice_threshold, patients=patients, validation_rule=chosen_rule
+    )
+    rules = ["any_slice"] if scheme.normal is not None else []
+    rules += ["mean_probability"] + (["validation_rule"] if chosen_rule is not None else [])
 
     blocks = []
     for split in SPLITS:
@@ -90,9 +102,14 @@ def summarize(
             if len(slices):
                 cases = _slice_cases(slices, chosen, scheme)
                 blocks.append({**place, **_block(cases, scheme, way)})
-            for rule in ("any_slice", "mean_probability") if scheme.normal is not None else ("mean_probability",):
-                cases = _patient_cases(chosen, scheme, rule)
-                blocks.append({**place, **_block(cases, scheme, way)})
+            for rule in rules:
+                by_validation = rule == "validation_rule"
+                may_conflict = rule == "any_slice" or (
+                    by_validation and chosen_rule is not None and chosen_rule.may_conflict
+                )
+                cases = _patient_cases(chosen, scheme, rule, may_conflict)
+                marks = {"optimistic": split == "val"} if by_validation else {}
+                blocks.append({**place, **_block(cases, scheme, way), **marks})
     omitted = None if scheme.normal is not None else "the rule any_slice needs a class that means normal"
     summary = {
         "schema": SCHEMA_VERSION,
@@ -105,6 +122,8 @@ def summarize(
         },
         "interval": {"level": LEVEL, "mean_intervals": mean_intervals, "replicates": replicates, "seed": seed},
         "blocks": blocks,
+        "operating_point": None if operating is None else operating.summary(),
+        "binary": None if operating is None else binary_results(Predictions(frame, scheme), table, operating),
     }
     self_audit(summary)
     return summary
@@ -116,12 +135,12 @@ class _Cases:
 
     Args:
         level: "slice" or "patient".
-        aggregation: "argmax", "any_slice" or "mean_probability".
+        aggregation: "argmax", "any_slice", "mean_probability" or "validation_rule".
         truth: int [n], class columns.
         outcome: int [n], positions in `columns`.
         columns: Outcomes: the classes, then those that decide nothing.
         scores: float [n, K]; NaN without a result.
-        called: bool [n, K], diseases seen; None unless any_slice.
+        called: bool [n, K], diseases seen; None unless the rule may conflict.
         patient: int [n], row of `patients`.
         patients: Rows of `patient_table` of this split and site; at slice level those with a slice.
     """
@@ -160,10 +179,10 @@ def _slice_cases(slices: pd.DataFrame, patients: pd.DataFrame, scheme: ClassSche
     )
 
 
-def _patient_cases(patients: pd.DataFrame, scheme: ClassScheme, rule: str) -> _Cases:
-    conflicting = rule == "any_slice"
-    columns = [*scheme.names, *([CONFLICT] if conflicting else []), NO_RESULT]
-    called = patients[[f"n_called_{name}" for name in scheme.names]].to_numpy() > 0 if conflicting else None
+def _patient_cases(patients: pd.DataFrame, scheme: ClassScheme, rule: str, may_conflict: bool) -> _Cases:
+    columns = [*scheme.names, *([CONFLICT] if may_conflict else []), NO_RESULT]
+    counts = [f"{'n_called' if rule == 'any_slice' else 'n_seen'}_{name}" for name in scheme.names]
+    called = patients[counts].to_numpy() > 0 if may_conflict else None
     return _Cases(
         "patient",
         rule,
