@@ -16,6 +16,10 @@ import numpy as np
 from covidct.errors import UsageError
 from covidct.evaluation.calibration.agreement import SIMULATIONS, agreement
 from covidct.evaluation.calibration.cases import LEVELS, Cases, cases_of
+from covidct.evaluation.calibration.conformal import choose_quantiles, coverage
+from covidct.evaluation.calibration.decision import decision_curve
+from covidct.evaluation.calibration.prevalence import prevalence_table
+from covidct.evaluation.calibration.referral import referral, referral_thresholds
 from covidct.evaluation.calibration.temperature import Temperature, fit_temperature, scaled
 from covidct.evaluation.intervals import LEVEL, PatientBootstrap
 from covidct.evaluation.predictions import Predictions, verify
@@ -41,9 +45,12 @@ def calibrate(
 
     Returns:
         {"schema", "classes", "interval": {"level", "replicates", "simulations", "seed"}, "temperature": {level:
-        `Temperature.as_dict`}, "blocks": [...]}. A block has `split` ("test"), `site` (or "(pooled)", only with two or
+        `Temperature.as_dict`}, "conformal": {level: as from `choose_quantiles`}, "referral": {level: as from
+        `referral_thresholds`}, "blocks": [...]}. A block has `split` ("test"), `site` (or "(pooled)", only with two or
         more sites), `level` ("patient": mean probability, or "slice"), `n_cases`, `n_patients`, `raw` and `scaled` (as
-        from `agreement`; `scaled` is None without a temperature). Undefined is None.
+        from `agreement`; `scaled` is None without a temperature), and for the raw probabilities `conformal` (as from
+        `coverage`), `referral`, `decision` and `prevalence` (as from `decision_curve` and `prevalence_table`).
+        Undefined is None.
 
     Raises:
         IntegrityError: The predictions fail `verify`, or a patient has slices of more than one class.
@@ -56,38 +63,48 @@ def calibrate(
     verify(predictions)
     frame = predictions.frame
     sites = sorted(frame.loc[frame["split"] == "test", "site"].unique())
-    chosen = {
-        level: fit_temperature(cases_of(predictions, "val", level), replicates=replicates, seed=seed)
-        for level in LEVELS
+    validation = {level: cases_of(predictions, "val", level) for level in LEVELS}
+    temperatures = {
+        level: fit_temperature(cases, replicates=replicates, seed=seed) for level, cases in validation.items()
     }
+    quantiles = {level: choose_quantiles(cases) for level, cases in validation.items()}
+    thresholds = {level: referral_thresholds(cases) for level, cases in validation.items()}
     blocks = []
     for site in sites if len(sites) < 2 else [*sites, POOLED]:
         for level in LEVELS:
             cases = cases_of(predictions, "test", level, None if site == POOLED else site)
             assert cases is not None  # the site has a row
-            place = {"split": "test", "site": site, "level": level}
-            own_seed = [seed, zlib.crc32(f"calibration/{site}/{level}".encode())]
-            blocks.append({**place, **_block(cases, chosen[level], replicates, own_seed)})
+            generator = np.random.default_rng([seed, zlib.crc32(f"calibration/{site}/{level}".encode())])
+            bootstrap = PatientBootstrap.draw(cases.strata, replicates, generator)
+            blocks.append(
+                {
+                    "split": "test",
+                    "site": site,
+                    "level": level,
+                    "n_cases": len(cases),
+                    "n_patients": cases.n_patients,
+                    "raw": agreement(cases, bootstrap, generator),
+                    "scaled": _after_scaling(cases, temperatures[level], bootstrap, generator),
+                    "conformal": coverage(cases, quantiles[level]),
+                    "referral": referral(cases, thresholds[level], bootstrap),
+                    "decision": decision_curve(cases, bootstrap),
+                    "prevalence": prevalence_table(cases, prevalences),
+                }
+            )
     return {
         "schema": SCHEMA_VERSION,
         "classes": predictions.scheme.as_dict(),
         "interval": {"level": LEVEL, "replicates": replicates, "simulations": SIMULATIONS, "seed": seed},
-        "temperature": {level: temperature.as_dict() for level, temperature in chosen.items()},
+        "temperature": {level: temperature.as_dict() for level, temperature in temperatures.items()},
+        "conformal": quantiles,
+        "referral": thresholds,
         "blocks": blocks,
     }
 
 
-def _block(cases: Cases, temperature: Temperature, replicates: int, seed: list[int]) -> dict[str, Any]:
-    generator = np.random.default_rng(seed)
-    bootstrap = PatientBootstrap.draw(cases.strata, replicates, generator)
-    after = None
-    if temperature.value is not None:
-        after = agreement(
-            cases.with_probabilities(scaled(cases.probabilities, temperature.value)), bootstrap, generator
-        )
-    return {
-        "n_cases": len(cases),
-        "n_patients": cases.n_patients,
-        "raw": agreement(cases, bootstrap, generator),
-        "scaled": after,
-    }
+def _after_scaling(
+    cases: Cases, temperature: Temperature, bootstrap: PatientBootstrap, generator: np.random.Generator
+) -> dict[str, Any] | None:
+    if temperature.value is None:
+        return None
+    return agreement(cases.with_probabilities(scaled(cases.probabilities, temperature.value)), bootstrap, generator)
