@@ -1,23 +1,23 @@
 """What Fu et al. 2020 published: Table 1 and Supplementary Tables 1 and 2, as frozen records.
 
-Line numbers (L330) are those of the paper's text; the class names are those of `covidct.labels.FU2020`. The paper
-prints percentages with one decimal; they are kept as printed, in percent: rounding is part of what was published.
+The numbers stand in `published_tables/fu2020.yaml` and nowhere else. Line numbers (L330) are those of the paper's text;
+the class names are those of `covidct.labels.FU2020`. Percentages are as printed, with one decimal: rounding is part of
+what was published.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, floor
 
-from covidct.labels import FU2020
+from covidct.evaluation.published_tables.printed import METRICS, Printed
+from covidct.evaluation.published_tables.publication import Table, find_publication
+from covidct.evaluation.published_tables.reader import read_publication
+from covidct.evaluation.published_tables.rows import pairs_that_fit
 
-METRICS = ("accuracy", "sensitivity", "specificity", "ppv", "npv")
-"""The five one-vs-rest figures of the supplementary tables, in their column order. AUC is not among them."""
+PUBLICATION = read_publication(find_publication("fu2020"))
 
-TRAINING_SITE = "Wuhan Jin Yin-Tan Hospital"
-TEST_SITES = ("Zhongshan Hospital Xiamen University", "The Fifth Hospital of Wuhan")
-TEST_AUC_COVID19 = 99.0
-"""Percent; COVID-19 against the other four, test images of both hospitals together. Without interval (L416)."""
+TRAINING_SITE, *_others = PUBLICATION.counts
+TEST_SITES = tuple(_others)
 
 
 @dataclass(frozen=True)
@@ -58,42 +58,32 @@ class Row:
     line: int
 
 
-def _cohorts() -> tuple[Cohort, ...]:
-    printed = (  # L330-336: patients and images at the training hospital, Zhongshan, Fifth
-        ("normal", 330, (200, 19976), (50, 4478), (50, 4419)),
-        ("covid19", 333, (100, 10057), (13, 1288), (37, 3599)),
-        ("viral", 334, (102, 10028), (32, 3004), (20, 2101)),
-        ("bacterial", 335, (103, 10107), (28, 2719), (25, 2386)),
-        ("tuberculosis", 336, (105, 10259), (16, 1589), (38, 3618)),
-    )
-    sites = (TRAINING_SITE, *TEST_SITES)
+def _percent(printed: Printed) -> float:
+    return float(printed.text)
+
+
+def _rows(table: Table) -> tuple[Row, ...]:
     return tuple(
-        Cohort(site, label, *cells[position], line)
-        for position, site in enumerate(sites)
-        for label, line, *cells in printed
+        Row(row.label, line=row.line or 0, **{metric: _percent(row.figures[metric]) for metric in METRICS})
+        for row in table.rows
     )
 
 
-TABLE_1 = _cohorts()
+TABLE_1 = tuple(
+    Cohort(site, label, counts["patients"][place], counts["images"][place], PUBLICATION.count_lines[label])
+    for site, counts in PUBLICATION.counts.items()
+    for place, label in enumerate(PUBLICATION.classes)
+)
 """Patients and images per hospital and class (L325-336)."""
 
-VALIDATION = (
-    Row("normal", 99.2, 99.0, 99.3, 98.5, 99.5, 376),
-    Row("covid19", 98.9, 96.7, 99.3, 96.7, 99.3, 377),
-    Row("viral", 98.9, 96.1, 99.4, 97.0, 99.2, 378),
-    Row("bacterial", 98.6, 96.0, 99.2, 95.8, 99.2, 379),
-    Row("tuberculosis", 99.1, 97.2, 99.4, 97.3, 99.4, 380),
-)
+VALIDATION = _rows(PUBLICATION.tables["validation"])
 """Supplementary Table 1 (L373-380): validation images, a random quarter of the same patients' images as in training."""
 
-TEST = (
-    Row("normal", 99.4, 99.1, 99.5, 99.1, 99.5, 424),
-    Row("covid19", 98.8, 98.2, 98.9, 94.5, 99.7, 426),
-    Row("viral", 98.5, 95.0, 99.2, 95.7, 99.0, 428),
-    Row("bacterial", 98.3, 94.1, 99.2, 96.2, 98.8, 429),
-    Row("tuberculosis", 98.6, 95.6, 99.3, 96.5, 99.1, 430),
-)
+TEST = _rows(PUBLICATION.tables["test"])
 """Supplementary Table 2 (L421-430): images of both test hospitals together."""
+
+TEST_AUC_COVID19 = next(_percent(row.auc) for row in PUBLICATION.tables["test"].rows if row.auc is not None)
+"""Percent; COVID-19 against the other four, test images of both hospitals together. Without interval (L416)."""
 
 
 def published_rows(split: str) -> dict[str, Row]:
@@ -110,54 +100,21 @@ def published_rows(split: str) -> dict[str, Row]:
 
 def external_images() -> dict[str, int]:
     """Images of each class at the two test hospitals together (Table 1)."""
-    return {name: sum(c.images for c in TABLE_1 if c.label == name and c.site in TEST_SITES) for name in FU2020}
-
-
-def counts_that_fit(row: Row, positives: int, negatives: int) -> list[tuple[int, int]]:
-    """All ways in which whole numbers of images could give a published row.
-
-    Each printed percentage allows half a unit of its last digit either way, both ends included, whichever way ties are
-    rounded.
-
-    Args:
-        row: The published percentages.
-        positives: Images of the class.
-        negatives: Images of all other classes.
-
-    Returns:
-        Pairs (false negatives, false positives); empty when the row cannot be true of these counts.
-    """
-    half = 0.05 + 1e-9
-
-    def near(part: int, whole: int, percent: float) -> bool:
-        return whole > 0 and abs(100.0 * part / whole - percent) <= half
-
-    missed = range(
-        max(0, floor(positives * (100 - row.sensitivity - half) / 100)),
-        min(positives, ceil(positives * (100 - row.sensitivity + half) / 100)) + 1,
-    )
-    false_alarms = range(
-        max(0, floor(negatives * (100 - row.specificity - half) / 100)),
-        min(negatives, ceil(negatives * (100 - row.specificity + half) / 100)) + 1,
-    )
-    return [
-        (fn, fp)
-        for fn in missed
-        for fp in false_alarms
-        if near(positives - fn, positives, row.sensitivity)
-        and near(negatives - fp, negatives, row.specificity)
-        and near(positives - fn + negatives - fp, positives + negatives, row.accuracy)
-        and near(positives - fn, positives - fn + fp, row.ppv)
-        and near(negatives - fp, negatives - fp + fn, row.npv)
-    ]
+    table = PUBLICATION.tables["test"]
+    return dict(zip(table.classes, table.counts, strict=True))
 
 
 def impossible_test_rows() -> tuple[str, ...]:
     """Classes whose row of Supplementary Table 2 cannot be true of Table 1's image counts.
 
     This speaks of the printed numbers taken together, not of anyone's work: an average over the two hospitals, or other
-    counts than those of Table 1, would explain it.
+    counts than those of Table 1, would explain it. `covidct audit table=fu2020` has the whole audit.
     """
-    images = external_images()
-    total = sum(images.values())
-    return tuple(row.label for row in TEST if not counts_that_fit(row, images[row.label], total - images[row.label]))
+    table = PUBLICATION.tables["test"]
+    cells, total = table.cells("round"), sum(table.counts)
+    found = []
+    for place, (label, positives) in enumerate(zip(table.classes, table.counts, strict=True)):
+        figures = {metric: cells[place, metric] for metric in METRICS}
+        if not pairs_that_fit(positives, total - positives, figures):
+            found.append(label)
+    return tuple(found)

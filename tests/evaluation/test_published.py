@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from covidct.evaluation import published
+from covidct.evaluation.published_tables.rows import pairs_that_fit
 from covidct.labels import FU2020
 
 
@@ -68,14 +69,18 @@ def test_records_are_frozen_and_other_partitions_have_nothing_published():
 def test_rows_that_no_whole_numbers_fit():
     """mlscorecheck and an integer proof give the same three rows; all five validation rows hold."""
     assert published.impossible_test_rows() == ("normal", "covid19", "viral")
-    sizes = dict(zip(FU2020, (4994, 2514, 2507, 2527, 2565), strict=True))  # a stratified quarter of 60,427
-    for row in published.VALIDATION:
-        assert published.counts_that_fit(row, sizes[row.label], 15107 - sizes[row.label])
+    assert published.PUBLICATION.tables["validation"].counts == (4994, 2514, 2507, 2527, 2565)  # a quarter of 60,427
+    assert all(_pairs("validation", place) for place in range(5))
 
 
 def test_counts_that_fit_bacterial_and_tuberculosis():
-    bacterial = published.counts_that_fit(published.TEST[3], 5105, 29201 - 5105)
-    assert {fn for fn, _ in bacterial} <= set(range(299, 303))
-    assert {fp for _, fp in bacterial} <= set(range(188, 193))
-    tuberculosis = published.counts_that_fit(published.TEST[4], 5207, 29201 - 5207)
-    assert sorted(tuberculosis) == [(227, 178), (227, 179), (228, 178), (228, 179)]
+    bacterial = _pairs("test", 3)
+    assert (bacterial.fn_range, bacterial.fp_range) == ((299, 302), (188, 192))
+    tuberculosis = _pairs("test", 4)
+    assert (tuberculosis.fn_range, tuberculosis.fp_range, len(tuberculosis)) == ((227, 228), (178, 179), 4)
+
+
+def _pairs(name, place):
+    table = published.PUBLICATION.tables[name]
+    figures = {metric: table.cells("round")[place, metric] for metric in published.METRICS}
+    return pairs_that_fit(table.counts[place], sum(table.counts) - table.counts[place], figures)
