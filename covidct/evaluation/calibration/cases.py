@@ -14,8 +14,8 @@ from covidct.evaluation.predictions import Predictions
 from covidct.labels import ClassScheme
 
 LEVELS = ("patient", "slice")
-SMALLEST = 1e-12
-"""Probabilities below it count as it where a logarithm is taken: float32 softmax gives exact zeros."""
+SMALLEST = float(np.finfo(np.float32).tiny)
+"""Probabilities below it count as it where a logarithm is taken: a float32 softmax turns them into zeros."""
 
 
 @dataclass(frozen=True)
