@@ -55,6 +55,7 @@ def is_key(word: str) -> bool:
 
 
 def quoted(word: str) -> str:
+    """A word that Hydra takes as it is, signs and all."""
     """The word so that Hydra reads it as one text, whatever is in it."""
     return "'" + re.sub(r"(\\*)'", r"\1\1\\'", word) + "'"
 

@@ -80,6 +80,8 @@ class Joint:
         for pair, place in self._places.items():
             found[pair] = round(solved.x[place])
         np.fill_diagonal(found, np.array(self.counts) - found.sum(axis=1))
+        if not self.fits(found, without):
+            raise ResourceError("the solver's matrix does not hold in whole numbers", remedy="another version of scipy")
         return found
 
     def extremes(self, weights: np.ndarray, without: Collection[Cell] = ()) -> tuple[int, int] | None:
