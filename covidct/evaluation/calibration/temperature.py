@@ -17,14 +17,14 @@ from scipy.special import logsumexp, softmax
 from covidct.evaluation.calibration.cases import SMALLEST, Cases
 from covidct.evaluation.intervals import LEAST_PATIENTS, LEVEL, PatientBootstrap
 
-LOWEST, HIGHEST = 0.05, 20.0
+LOWEST, HIGHEST = 0.05, 100.0
 """Where a temperature is looked for. One that ends there is none: the likelihood has no optimum."""
 
-GRID = 121
+GRID = 153
 """Temperatures at which a replicate's likelihood is known; 5 % apart, with a parabola between them."""
 
 NO_VALIDATION = "there are no validation patients to choose a temperature on"
-SEPARATED = "every validation case is called right with room to spare: no temperature can be estimated from them"
+SEPARATED = "every validation case is called right: the bolder the likelier, so no temperature can be chosen"
 UNINFORMED = "the validation likelihood has no optimum: the probabilities do not follow the classes there"
 
 
@@ -88,7 +88,7 @@ def fit_temperature(validation: Cases | None, *, replicates: int = 500, seed: in
         seed: Of the bootstrap.
 
     Returns:
-        A temperature without value where validation is missing, or its likelihood has no optimum between 0.05 and 20
+        A temperature without value where validation is missing, or its likelihood has no optimum between 0.05 and 100
         (perfect separation: the bolder the likelier).
     """
     if validation is None:
@@ -99,12 +99,15 @@ def fit_temperature(validation: Cases | None, *, replicates: int = 500, seed: in
         return float(losses(logs, truth, np.exp(log_temperature)).mean())
 
     before = mean_loss(0.0)
+    counts = {"n_cases": len(validation), "n_patients": validation.n_patients}
+    others = logs.copy()
+    others[np.arange(len(truth)), truth] = -np.inf
+    if (logs[np.arange(len(truth)), truth] > others.max(axis=1)).all():
+        return Temperature(None, None, None, SEPARATED, before, None, **counts)
     ends = np.log([LOWEST, HIGHEST])
     found = minimize_scalar(mean_loss, bounds=tuple(ends), method="bounded", options={"xatol": 1e-6})
-    counts = {"n_cases": len(validation), "n_patients": validation.n_patients}
     if found.x - ends[0] < 1e-3 or ends[1] - found.x < 1e-3:
-        reason = SEPARATED if found.x < 0 else UNINFORMED
-        return Temperature(None, None, None, reason, before, None, **counts)
+        return Temperature(None, None, None, SEPARATED if found.x < 0 else UNINFORMED, before, None, **counts)
     value, after = (float(np.exp(found.x)), float(found.fun)) if found.fun < before else (1.0, before)
     low, high = _interval(validation, logs, replicates, seed)
     return Temperature(value, low, high, None, before, after, **counts)
