@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from covidct.commands import compose
 
     rest = words[1:]
-    if name in ("runs", "ledger"):  # the verbs that take plain words
+    if name in ("runs", "ledger", "audit"):  # the verbs that take plain words
         import importlib
 
         try:
