@@ -11,6 +11,7 @@ from covidct.data.table import read_table
 from covidct.errors import Alarm
 from covidct.evaluation.report import write_report
 from covidct.evaluation.shortcuts.outcome import PROBES
+from covidct.evaluation.shortcuts.section import save_figure
 from covidct.training.scoring import open_run
 from covidct.training.shortcuts.battery import RECORD, AuditSettings, audit
 
@@ -27,6 +28,7 @@ def run(values: dict[str, Any]) -> None:
     record = audit(trained, read_table(Path(trained.settings.data.index)), settings, say)
     for outcome in record["outcomes"]:
         say(f"{MARKS[outcome['status']]:<7} {PROBES[outcome['probe']].title}: {outcome['sentence']}")
+    save_figure(trained.folder.path, record["outcomes"])
     say(f"written: {trained.folder.path / RECORD}")
     if (trained.folder.path / "metrics.json").is_file():
         say(f"report: {write_report(trained.folder.path)}")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from covidct.evaluation.readers import section as readers
 from covidct.evaluation.record import RunRecord
+from covidct.evaluation.shortcuts import section as shortcuts
 
 
 class Section(NamedTuple):
@@ -30,6 +31,13 @@ class Section(NamedTuple):
 
 
 SECTIONS: tuple[Section, ...] = (
+    Section(
+        "shortcuts",
+        "Shortcuts",
+        "This run was not audited. covidct audit run=RUN asks whether it looks at disease, or at something that merely "
+        "goes with the label: scanner, border, tags, position.",
+        shortcuts.view,
+    ),
     Section(
         "readers",
         "Readers",

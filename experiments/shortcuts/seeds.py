@@ -41,16 +41,16 @@ def one(work: Path, kind: str, seed: int) -> dict[str, object]:
     (folder / "key").write_text(f"{seed:064x}\n")
     shortcut = ["shortcut={tag: covid19, share: 0.9}"] if kind == "planted" else []
     run(
-        "phantom", f"out={folder}/phantom", "patients={site_a:12,site_b:8,site_c:0}", "slices_per_patient=3",
+        "phantom", f"out={folder}/phantom", "patients={site_a:12,site_b:8,site_c:0}", "slices_per_patient=4",
         "size=64", "difficulty=0", f"seed={seed}", "workers=1", *shortcut,
     )  # fmt: skip
     run("index", "data=phantom", f"data.root={folder}/phantom", f"data.index={folder}/index", f"key={folder}/key")
     run(
-        "train", "experiment=demo", "model.name=test_resnet", "model.weights=none", "data.size=48",
+        "train", "experiment=demo", "model.name=test_resnet", "model.weights=none", "data.size=64",
         "data.batch_size=16", "split.external_sites=[]", "split.train_fraction=0.5", f"data.index={folder}/index",
         f"runs={folder}/runs", f"seed={seed}", f"split.seed={seed}", "logger=csv",
-        "recipe.phases=[{optimizer: adam, lr: 0.003, epochs: 8}, {optimizer: sgd, lr: 0.003, momentum: 0.9}]",
-        "recipe.stop={min_epochs: 10, max_epochs: 10}",
+        "recipe.phases=[{optimizer: adam, lr: 0.003, epochs: 10}, {optimizer: sgd, lr: 0.003, momentum: 0.9}]",
+        "recipe.stop={min_epochs: 14, max_epochs: 14}",
     )  # fmt: skip
     [trained] = (folder / "runs").glob("demo-*")
     code = run("audit", f"run={trained}", "retrain=true", "device=cpu")

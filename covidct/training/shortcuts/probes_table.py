@@ -52,7 +52,7 @@ def metadata(material: Material, seed: int, replicates: int) -> Outcome:
     bounds = auc_interval(people.labels, scores, people.sites, replicates, generator)
     if found is None or bounds is None:
         return not_done("metadata", f"too few patients for an interval ({len(people)})")
-    columns = [
+    columns: list[dict[str, Any]] = [
         {
             "column": WORDS[name],
             **dict(zip(("cramers_v", "p", "values"), associated(facts[name], people.labels), strict=True)),
