@@ -119,3 +119,17 @@ def test_computed_figures_are_marked():
     # 15 x 113 s = 28.2 minutes; 40 s + 12 x 11.3 s = 2.9 minutes
     assert "| peer | 28.2 | 9.7 | 15 x the cell above |" in text
     assert "| ours, bf16 | 2.9 | 1.0 |" in text
+
+
+def test_the_evaluation_is_measured_part_by_part(tmp_path: Path, monkeypatch, capsys):
+    from experiments.throughput import evaluation
+
+    arguments = ["--slices", "300", "--patients", "100", "--replicates", "20", "--json", str(tmp_path / "found.json")]
+    monkeypatch.setattr("sys.argv", ["evaluation", *arguments])
+    monkeypatch.setattr(evaluation, "PARTS", ("read", "summary, bootstrap"))
+    evaluation.main()
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [part["part"] for part in found["parts"]] == ["read", "summary, bootstrap"]
+    assert all(part["peak_mib"] > 50 for part in found["parts"])
+    assert found["slices"].keys() == {"val", "test"}
+    assert "s of CPU" in capsys.readouterr().out
