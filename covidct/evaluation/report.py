@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from covidct.evaluation import evaluations, published, sentences
+from covidct.evaluation.checklists import filling
 from covidct.evaluation.figures import phase_borders, phase_name, save_figures
 from covidct.evaluation.pages import embedded, write_page
 from covidct.evaluation.record import RunRecord, flattened, read_run
@@ -41,6 +42,10 @@ def write_report(run_folder: Path) -> Path:
     save_figures(record.folder)
     with replacing(record.folder / "tables" / "results.csv") as temporary:
         results_table(record.summary).to_csv(temporary, index=False, lineterminator="\n")
+    for key in filling.NAMES:
+        with replacing(record.folder / "tables" / f"checklist_{key}.csv") as temporary:
+            rows = filling.table(filling.fill(filling.read_checklist(key), record))
+            rows.to_csv(temporary, index=False, lineterminator="\n")
     return write_page("report.html.j2", record.folder / "report.html", view(record))
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from covidct.evaluation import bias, operating_section
+from covidct.evaluation.checklists import filling
 from covidct.evaluation.readers import section as readers
 from covidct.evaluation.record import RunRecord
 from covidct.evaluation.shortcuts import section as shortcuts
@@ -32,6 +34,13 @@ class Section(NamedTuple):
 
 SECTIONS: tuple[Section, ...] = (
     Section(
+        "operating_point",
+        "The patient rule",
+        "No operating point was chosen: the run has no validation predictions, or was evaluated by an older version. "
+        "covidct report run=RUN chooses one from its validation rows.",
+        operating_section.view,
+    ),
+    Section(
         "shortcuts",
         "Shortcuts",
         "This run was not audited. covidct audit run=RUN asks whether it looks at disease, or at something that merely "
@@ -45,6 +54,8 @@ SECTIONS: tuple[Section, ...] = (
         "beside the model: accuracy, ROC, agreement, time.",
         readers.view,
     ),
+    Section("bias", "Risk of bias", "", bias.view),
+    Section("checklists", "Reporting checklists", "", filling.view),
 )
 """In reading order, between the test results and the worst mistakes."""
 

@@ -1,0 +1,1 @@
+"""Reporting checklists as data, filled in from the evidence of a run folder."""
