@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from covidct.commands.progress import say
-from covidct.evaluation.report import write_report
+from covidct.training.results import refresh_report
 from covidct.training.runs import RunFolder
 
 
@@ -14,4 +14,6 @@ def run(values: dict[str, Any]) -> None:
     """Run the verb."""
     folder = RunFolder(Path(values["run"]))
     folder.read()  # a clear message when it is no run folder
-    say(f"report: {write_report(folder.path)}")
+    with folder.lock(say):
+        report = refresh_report(folder)
+    say(f"report: {report}")

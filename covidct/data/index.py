@@ -199,6 +199,8 @@ def _place(
             "reason": entry.reason,
             "patient_key": entry.patient_key,
             "site": entry.claim.site if entry.claim else None,
+            "label": entry.claim.label if entry.claim else None,  # its patient may end up with no slice at all
+            "official_split": entry.claim.official_split if entry.claim else None,
         }
         for entry in entries
         if entry.reason

@@ -91,7 +91,7 @@ def choose_operating_point(
     ]:
         fallback = f"fewer than {LEAST_PATIENTS} validation patients with {', '.join(few)}"
     else:
-        best = max(range(len(tried)), key=lambda row: (*_merit(tried[row], criterion), -row))
+        best = max(range(len(tried)), key=lambda row: (*merit(tried[row], criterion), -row))
         rule = RuleSpec.from_dict(tried[best]["rule"])
         if criterion.name == "sensitivity":
             reached = bool(tried[best]["sensitivity"] >= criterion.sensitivity)
@@ -139,7 +139,7 @@ def _figures(rule: RuleSpec, slices: PatientSlices, truth: np.ndarray, scheme: C
     return found
 
 
-def _merit(row: dict[str, Any], criterion: Criterion) -> tuple[float, ...]:
+def merit(row: dict[str, Any], criterion: Criterion) -> tuple[float, ...]:
     """What the best rule has most of, the most important first."""
     sensitivity, specificity = row["sensitivity"] or 0.0, row["specificity"] or 0.0
     macro = row["macro_sensitivity"]

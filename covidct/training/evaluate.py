@@ -12,11 +12,14 @@ from covidct.data.ledger import Ledger
 from covidct.data.splits import verify_split
 from covidct.data.table import SliceTable
 from covidct.errors import DataRefused, IntegrityError
+from covidct.evaluation.operating_point import Criterion
 from covidct.evaluation.predictions import Predictions, read_predictions
 from covidct.training.assemble import loggers_of
 from covidct.training.looks import entrant_of, may_look, record_look
+from covidct.training.results import settle_before_testing, write_unseen
 from covidct.training.scoring import TrainedRun, origin, predict_rows, predictions_table, publish
 from covidct.training.tracking import close_loggers, log_evaluation, log_files
+from covidct.training.unseen_patients import patients_without_slices
 
 
 def evaluate(
@@ -27,6 +30,7 @@ def evaluate(
     device: str,
     say: Callable[[str], None],
     ledger: Ledger,
+    criterion: Criterion | None = None,
 ) -> Predictions:
     """Predict, then write predictions, metrics, figures and the report.
 
@@ -35,14 +39,15 @@ def evaluate(
 
     Raises:
         DataRefused: There is nothing to test on.
-        IntegrityError: The other index shares slices or patients with the run's development data, or a test set is
-            sealed.
+        IntegrityError: The other index shares slices or patients with the run's development data, a test set is
+            sealed, or the operating point was edited or frozen otherwise than is asked for.
         ResourceError: The ledger cannot be written to: no look goes unrecorded.
     """
     is_own = table.digest == run.split.index_digest
     partitions = _own_partitions(run, table) if is_own else _foreign_partition(run, table)
     entrant = entrant_of(run.folder, run.settings, run.module.digest())
     sets = may_look(ledger, table, _test_rows(run, table) if is_own else {"index": partitions["test"]}, entrant)
+    settle_before_testing(run.folder, criterion)
     rows = np.unique(np.concatenate(list(partitions.values())))
     say(f"predicting {len(rows)} slices")
     found = predict_rows(run, table, rows, device=device, say=say if is_own else None)
@@ -54,7 +59,11 @@ def evaluate(
         record_look(ledger, sets, entrant, predictions, folder=run.folder, index_digest=table.digest, calling=calling)
         if not is_own:
             predictions = _added(run, predictions)
-        summary, figures = publish(run.folder, predictions, table, run.settings, slice_threshold=slice_threshold)
+        unseen = patients_without_slices(table, run.split if is_own else None, run.scheme.names)
+        write_unseen(run.folder, unseen, add=not is_own)
+        summary, figures = publish(
+            run.folder, predictions, table, run.settings, slice_threshold=slice_threshold, criterion=criterion
+        )
         run.folder.write(state="evaluated")
         identity = str(run.folder.read()["identity"])
         loggers = loggers_of(run.settings, run.folder.path, identity, run.split.repeat, job_type="evaluate")

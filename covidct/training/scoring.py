@@ -17,18 +17,16 @@ from covidct.ct.window import apply, parse_windows
 from covidct.data.splits import Split
 from covidct.data.table import SliceTable
 from covidct.errors import DataRefused, IntegrityError
-from covidct.evaluation.calibration import calibrate
 from covidct.evaluation.figures import save_mistakes
-from covidct.evaluation.predictions import Predictions, read_predictions, write_predictions
-from covidct.evaluation.report import write_report
-from covidct.evaluation.summary import summarize
-from covidct.files import write_json
+from covidct.evaluation.operating_point import Criterion
+from covidct.evaluation.predictions import Predictions, write_predictions
 from covidct.labels import ClassScheme
 from covidct.training.assemble import make_datamodule, make_trainer
 from covidct.training.checkpoints import BEST
 from covidct.training.console import hush
 from covidct.training.features import use_features
 from covidct.training.module import SliceClassifier, load_classifier, predict_slices
+from covidct.training.results import prepare, redo_report
 from covidct.training.runs import RunFolder
 from covidct.training.settings import TrainerSettings, TrainSettings, read_settings
 from covidct.training.slice_predictions import SlicePredictions
@@ -179,31 +177,28 @@ def publish(
     settings: TrainSettings,
     *,
     slice_threshold: float | None = None,
+    criterion: Criterion | None = None,
 ) -> tuple[dict[str, Any], dict[str, Path]]:
     """Write predictions, the pictures of the worst mistakes, and all that follows from them.
 
+    Args:
+        run: The run folder.
+        predictions: What to write.
+        table: The slice table, for the pictures.
+        settings: What the run was trained with.
+        slice_threshold: Of the paper's rule.
+        criterion: By which the operating point shall be chosen if it is not yet; None: the default.
+
     Returns:
         The content of metrics.json, and the figures by name.
+
+    Raises:
+        IntegrityError: The operating point of the run was edited, or belongs to other validation predictions.
     """
+    predictions = prepare(run, predictions, criterion)
     write_predictions(run.predictions, predictions)
     save_mistakes(run.path, worst_mistakes(predictions, table, settings))
     return redo_report(run, slice_threshold=slice_threshold)
-
-
-def redo_report(run: RunFolder, *, slice_threshold: float | None = None) -> tuple[dict[str, Any], dict[str, Path]]:
-    """Metrics, figures and report.html from the predictions table: no scans, no network, no GPU.
-
-    Returns:
-        The content of metrics.json, and the charts by name.
-    """
-    predictions = read_predictions(run.predictions)
-    summary = summarize(predictions, slice_threshold=slice_threshold)
-    write_json(run.path / "metrics.json", summary)
-    write_json(run.path / "calibration.json", calibrate(predictions))
-    write_report(run.path)
-    # pictures of scans stay here: text burned into one could name a patient, and trackers are other people's machines
-    charts = [path for path in sorted((run.path / "figures").glob("*.png")) if path.stem != "mistakes"]
-    return summary, {path.stem: path for path in charts}
 
 
 def check_table(run: TrainedRun, table: SliceTable) -> None:
