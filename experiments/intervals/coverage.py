@@ -1,6 +1,6 @@
 """How often "95 %" intervals hold the truth, in studies whose truth is known because they are drawn.
 
-    python -m experiments.intervals.coverage --studies 1000 --out experiments/intervals/coverage.csv
+    python -m experiments.intervals.coverage --studies 500 --jobs 2 --out experiments/intervals/coverage.csv
 
 Slices of a patient share a part of their noise: `icc` is that part of the variance (of the score for AUCs, of right and
 wrong for proportions: beta-binomial). Everything goes through the functions that `covidct evaluate` calls.
@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from scipy.special import ndtri
 from covidct.evaluation.class_means import Way, class_areas, mean_sensitivity
 from covidct.evaluation.intervals import Interval, clopper_pearson, proportion
 
+PRINTED = ("korn_graubard", "logit_t")
+NOT_PRINTED = ("slices as if independent", "bootstrap")
 UNEVEN = 0
 """Stands for 1 to 300 slices a patient, log-normal around 30."""
 
@@ -165,21 +169,46 @@ def _ends(interval: Interval) -> tuple[float, float] | None:
     return None if interval.low is None or interval.high is None else (interval.low, interval.high)
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """The table of a manual: a line for each design, the printed interval beside the one that is not."""
+    names = {
+        "proportion": "proportion",
+        "auc": "AUC",
+        "macro_auc": "macro AUC",
+        "macro_sensitivity": "macro sensitivity",
+    }
+    lines = [
+        "| figure | patients of each class | slices each | truth | ICC | printed | width | not printed | width |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for place, rows in table.groupby(["figure", "patients", "slices", "truth", "icc"], sort=False):
+        figure, patients, slices, truth, icc = place
+        ours, other = (next(rows[rows["method"].isin(kind)].itertuples()) for kind in (PRINTED, NOT_PRINTED))
+        cells = [names[str(figure)], patients, slices, truth, f"{icc:g}"]
+        cells += [f"**{ours.coverage:.3f}**", f"{ours.width:.3f}", f"{other.coverage:.3f}", f"{other.width:.3f}"]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Simulate every design and write one table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--studies", type=int, default=1000)
+    parser.add_argument("--studies", type=int, default=500)
+    parser.add_argument("--jobs", type=int, default=1, help="processes; the table does not depend on it")
     parser.add_argument("--out", type=Path, default=Path("experiments/intervals/coverage.csv"))
     given = parser.parse_args()
     rows: list[Coverage] = []
-    for number, design in enumerate(DESIGNS):
-        rows += simulate(design, given.studies, number)
-        for row in rows[-2:]:
-            print(
-                f"{row.figure} {row.patients} icc {row.icc:g} {row.truth}: {row.method} {row.coverage:.3f}", flush=True
-            )
+    settings = (DESIGNS, [given.studies] * len(DESIGNS), range(len(DESIGNS)))
+    with ProcessPoolExecutor(given.jobs) if given.jobs > 1 else nullcontext() as pool:
+        for found in map(simulate, *settings) if pool is None else pool.map(simulate, *settings):
+            rows += found
+            for row in found:
+                place = f"{row.figure} {row.patients} icc {row.icc:g} {row.truth}"
+                print(f"{place}: {row.method} {row.coverage:.3f}", flush=True)
     columns = [field.name for field in fields(Coverage)]
-    pd.DataFrame([astuple(row) for row in rows], columns=columns).round(4).to_csv(given.out, index=False)
+    table = pd.DataFrame([astuple(row) for row in rows], columns=columns).round(4)
+    table.to_csv(given.out, index=False)
+    print(markdown(table))
 
 
 if __name__ == "__main__":

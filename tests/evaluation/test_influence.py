@@ -46,6 +46,19 @@ def test_the_share_of_slices_by_its_formula():
     assert clustered_variance(share_influence(right, totals), np.zeros(4)) == pytest.approx(expected)
 
 
+def test_the_share_of_slices_is_that_of_a_gee():
+    import statsmodels.api as sm
+
+    truth, scores, patient, _ = clustered(7, patients=40)
+    right = (scores.argmax(axis=1) == truth).astype(float)
+    found = sm.GEE(right, np.ones(len(right)), groups=patient, cov_struct=sm.cov_struct.Independence()).fit()
+    totals = np.bincount(patient)
+    ours = clustered_variance(share_influence(np.bincount(patient, weights=right), totals), np.zeros(len(totals)))
+    robust = float(found.cov_params()[0, 0])  # the sandwich, without the factor n / (n - 1)
+    assert ours == pytest.approx(robust * len(totals) / (len(totals) - 1))
+    assert ours > 1.3 * right.mean() * (1 - right.mean()) / len(right)
+
+
 def test_the_interval_by_hand():
     influence, strata = np.array([0.03, -0.03, 0.01, -0.02, 0.01]), np.array([0, 0, 1, 1, 1])
     first, second = 2 / 1 * 2 * 0.03**2, 3 / 2 * (0.01**2 * 2 + 0.02**2)

@@ -40,4 +40,6 @@ def test_the_program_writes_a_row_for_each_design_and_method(tmp_path, monkeypat
     assert found["method"].tolist() == ["korn_graubard", "slices as if independent", "logit_t", "bootstrap"]
     assert found["slices"].tolist() == ["uneven", "uneven", "1", "1"]
     assert found["coverage"].between(0, 1).all()
-    assert "macro_auc 10 + 10" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "macro_auc 10 + 10" in said
+    assert said.count("| macro AUC | 10 + 10 | 1 | 0.8 | 0 | **") == 1
