@@ -24,6 +24,7 @@ from covidct.evaluation.intervals import (
 
 CENTRED_BOOTSTRAP = "patient_bootstrap_centred"
 SIMULATIONS = 200
+HISTOGRAM_BINS = 20
 Values = dict[str, Any]
 
 
@@ -38,8 +39,8 @@ def agreement(cases: Cases, bootstrap: PatientBootstrap, generator: np.random.Ge
     Returns:
         `nll` (nats) and `brier` (0..2) with intervals; `accuracy` and `mean_confidence` (their difference is what
         overconfidence means); `top_label` and `per_class`: {"ece" (interval), "ece_l2", "largest_gap", "ideal":
-        {"mean", "low", "high"}, "bins": [...]}, classes also with "parts" of their Brier score, "brier" and, at patient
-        level, "slope" and "intercept".
+        {"mean", "low", "high"}, "bins": [...], "histogram": cases in 20 bins of equal width}; classes also have "parts"
+        of their Brier score, "brier" and, at patient level, "slope" and "intercept".
     """
     scheme = cases.scheme
     top = Bins.of(cases.confidence, cases.right, cases.patient)
@@ -59,7 +60,7 @@ def agreement(cases: Cases, bootstrap: PatientBootstrap, generator: np.random.Ge
     for k, name in enumerate(scheme.names):
         ill = int((cases.patient_truth == k).sum())
         hit = cases.truth == k
-        values = _errors(by_class[k], ideal[k], bootstrap, min(ill, cases.n_patients - ill))
+        values = _errors(cases.probabilities[:, k], by_class[k], ideal[k], bootstrap, min(ill, cases.n_patients - ill))
         if not hit.any() or hit.all():  # one outcome only: no error of a class that cannot be seen
             nothing = Interval(None, None, None, UNDEFINED, cases.n_patients, True).as_dict()
             values |= {"ece": nothing, "ece_l2": None, "largest_gap": None, "ideal": None}
@@ -73,7 +74,7 @@ def agreement(cases: Cases, bootstrap: PatientBootstrap, generator: np.random.Ge
         "brier": means["brier"],
         "accuracy": float(cases.right.mean()),
         "mean_confidence": float(cases.confidence.mean()),
-        "top_label": _errors(top, ideal[-1], bootstrap, cases.n_patients),
+        "top_label": _errors(cases.confidence, top, ideal[-1], bootstrap, cases.n_patients),
         "per_class": per_class,
     }
 
@@ -104,11 +105,12 @@ def _means(cases: Cases, values: dict[str, np.ndarray], bootstrap: PatientBootst
     }
 
 
-def _errors(bins: Bins, ideal: np.ndarray, bootstrap: PatientBootstrap, group: int) -> Values:
+def _errors(stated: np.ndarray, bins: Bins, ideal: np.ndarray, bootstrap: PatientBootstrap, group: int) -> Values:
     """Calibration errors, those of an ideal model, and the bins.
 
     Args:
-        bins: Of one probability.
+        stated: float [n], one probability of each case.
+        bins: Of it.
         ideal: [s, b], outcomes of the ideal model.
         bootstrap: Resampled patients.
         group: Patients of the smaller outcome.
@@ -128,6 +130,7 @@ def _errors(bins: Bins, ideal: np.ndarray, bootstrap: PatientBootstrap, group: i
         "largest_gap": float(here.largest[0]),
         "ideal": {"mean": float(chance.mean()), "low": low, "high": high},
         "bins": _rows(bins, ideal),
+        "histogram": np.histogram(stated, bins=HISTOGRAM_BINS, range=(0, 1))[0].tolist(),
     }
 
 

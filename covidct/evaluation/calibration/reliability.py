@@ -19,7 +19,6 @@ from covidct.evaluation.calibration.cases import Cases
 from covidct.evaluation.intervals import LEVEL
 
 MOST_BINS = 15
-CASES_PER_BIN = 10
 TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 
@@ -28,12 +27,13 @@ def equal_mass_edges(confidence: np.ndarray, bins: int | None = None) -> np.ndar
 
     Args:
         confidence: float [n] in 0..1.
-        bins: None means 15, or fewer so that each has ten cases.
+        bins: None means 1.3 times the cube root of n, at most 15: 5 for 50 cases, 9 for 300, 15 from 1,500 on. With
+            more, noise inside the bins grows faster than detail.
 
     Returns:
         Fewer edges than asked for where many cases share a value.
     """
-    wanted = min(MOST_BINS, max(1, len(confidence) // CASES_PER_BIN)) if bins is None else bins
+    wanted = min(MOST_BINS, max(1, round(1.3 * len(confidence) ** (1 / 3)))) if bins is None else bins
     shares = np.arange(1, wanted + 1) / wanted
     return np.unique(np.quantile(confidence, shares, method="inverted_cdf"))
 
@@ -116,15 +116,19 @@ def gaps_to_errors(counts: np.ndarray, confidence: np.ndarray, hits: np.ndarray)
 def error_interval(estimate: float, replicates: np.ndarray) -> tuple[float, float]:
     """Bootstrap interval of a calibration error.
 
-    A resampled error is larger than the error it is resampled from, for the same reason that the error is larger than
-    the truth: noise adds to absolute gaps. So the replicates are moved until their mean is the estimate, and cut at 0.
+    Noise adds to absolute gaps: the error of a sample is larger than the truth, and a resampled error is larger than
+    the sample's by about as much. So the replicates are moved until their mean is the estimate; the lower end is moved
+    once more, for the estimate's own excess, and cut at 0. The interval then always holds the estimate. It covers the
+    true error where that is well above what an ideal model of the same size shows; near zero only the comparison with
+    the ideal model says anything.
 
     Args:
         estimate: The error of the sample.
         replicates: float [r], of resampled patients.
     """
-    low, high = np.quantile(replicates - replicates.mean() + estimate, TAILS)
-    return float(max(low, 0.0)), float(max(high, 0.0))
+    excess = max(float(replicates.mean()) - estimate, 0.0)
+    low, high = np.quantile(replicates, TAILS)
+    return float(np.clip(low - 2 * excess, 0.0, estimate)), float(max(high - excess, estimate))
 
 
 def ideal_hits(
