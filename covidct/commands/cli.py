@@ -54,6 +54,10 @@ VERBS = {
         "write a W&B sweep file for a search space",
         "covidct sweep-config search=learning_rate experiment=demo output=sweep.yaml",
     ),
+    "explain": Verb(
+        "Grad-CAM of a run's calls, scored: lungs, lesions, and whether it depends on what was learnt",
+        "covidct explain run=runs/NAME",
+    ),
     "audit": Verb(
         "look for what makes good numbers untrue: shortcuts of a run, impossible published tables",
         "covidct audit run=runs/NAME",

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from covidct.evaluation import bias, operating_section
 from covidct.evaluation.checklists import filling
+from covidct.evaluation.explanations import section as explanations
 from covidct.evaluation.readers import section as readers
 from covidct.evaluation.record import RunRecord
 from covidct.evaluation.shortcuts import section as shortcuts
@@ -46,6 +47,13 @@ SECTIONS: tuple[Section, ...] = (
         "This run was not audited. covidct audit run=RUN asks whether it looks at disease, or at something that merely "
         "goes with the label: scanner, border, tags, position.",
         shortcuts.view,
+    ),
+    Section(
+        "explanations",
+        "Explanations",
+        "No explanations were made. covidct explain run=RUN shows where the network looks, and measures it: share in "
+        "the lungs, outside the body and in lesions, and whether the maps depend on what was learnt.",
+        explanations.view,
     ),
     Section(
         "readers",

@@ -1,0 +1,1 @@
+"""Grad-CAM of a trained run: maps, what they are compared with, pictures."""
