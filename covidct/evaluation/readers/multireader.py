@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from covidct.errors import UsageError
-from covidct.evaluation import metrics
 from covidct.evaluation.readers.accuracy import groups_of
 from covidct.evaluation.readers.mrmc import (
     FIXED,
@@ -23,7 +22,7 @@ from covidct.evaluation.readers.mrmc import (
     single_modality,
 )
 from covidct.evaluation.readers.raters import Cases, Rater, Target
-from covidct.evaluation.significance.delong import areas
+from covidct.evaluation.significance.delong import areas, placements
 
 AUC = "auc"
 LEAST_PATIENTS = 5
@@ -99,7 +98,7 @@ def _entry(
 
 
 def _areas(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    return np.array([metrics.auc(truth, row) for row in scores], dtype=np.float64)
+    return np.array([placements(row, truth)[truth].mean() for row in scores])
 
 
 def _tested(found: Merits, first: Sequence[Rater], second: Sequence[Rater]) -> dict[str, Any]:

@@ -243,6 +243,10 @@ def matched(cases: Cases, reads: pd.DataFrame, *, where: str | None = None) -> t
             where=where,
             remedy=f"case is {cases.unit}_key (and site) of the run's predictions.parquet, in the partition asked for",
         )
+    twice = reads.assign(place=found).duplicated(["reader", "place", "session", "with_ai"]).to_numpy()
+    if twice.any():  # with its hospital in one row and without it in the other
+        lines = ", ".join(str(line) for line in reads["line"].to_numpy()[twice][:10])
+        raise DataRefused(f"a reader has the same case twice in a session: lines {lines}", where=where)
     kept, row_of_case = np.unique(found, return_inverse=True)
     return chosen(cases, kept), row_of_case
 
@@ -331,8 +335,9 @@ def _scores(rows: pd.DataFrame, names: Sequence[str], lowest: float) -> np.ndarr
     if columns[0] in rows and rows[columns].notna().to_numpy().all(axis=1).any():
         return rows[columns].to_numpy(dtype=np.float64)
     sure = rows["confidence"].to_numpy(dtype=np.float64)
-    if np.isnan(sure).any():  # a scale with holes is no scale: this reader's calls alone
-        sure = np.where(rows["call"] == NO_RESULT, sure, lowest)
+    answered = (rows["call"] != NO_RESULT).to_numpy()
+    if np.isnan(sure[answered]).any():  # a scale with holes is no scale: this reader's calls alone
+        sure = np.full(len(sure), lowest)
     called = rows["call"].to_numpy()[:, None] == np.array(names, dtype=object)[None, :]
     return np.where(called, 1, -1) * (1 + sure - lowest)[:, None]
 
