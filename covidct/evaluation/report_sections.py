@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from covidct.evaluation import bias, operating_section
+from covidct.evaluation.calibration import section as calibration
 from covidct.evaluation.checklists import filling
 from covidct.evaluation.explanations import section as explanations
 from covidct.evaluation.readers import section as readers
@@ -34,6 +35,13 @@ class Section(NamedTuple):
 
 
 SECTIONS: tuple[Section, ...] = (
+    Section(
+        "calibration",
+        "Calibration and abstention",
+        "Whether the probabilities can be believed was not computed for this run. covidct report run=RUN does it from "
+        "the predictions table.",
+        calibration.view,
+    ),
     Section(
         "operating_point",
         "The patient rule",

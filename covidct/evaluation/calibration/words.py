@@ -127,7 +127,8 @@ def decision_sentence(block: Block, name: str) -> str | None:
         f"a threshold of {percent(curve['useful']['from'], 0)} to {percent(curve['useful']['to'], 0)}{NBSP}%"
     )
     if curve["sure"] is not None:
-        return f"{text}; the interval agrees from {percent(curve['sure']['from'], 0)} to {percent(curve['sure']['to'], 0)}{NBSP}%."
+        low, high = (percent(curve["sure"][end], 0) for end in ("from", "to"))
+        return f"{text}; the interval agrees from {low} to {high}{NBSP}%."
     if curve["gain_low"] is None:
         return f"{text}; too few patients for an interval."
     return f"{text}; by the interval this may be chance."

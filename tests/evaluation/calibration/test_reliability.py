@@ -59,7 +59,7 @@ def test_equal_values_share_a_bin_and_small_data_few_bins() -> None:
     assert edges[-1] == 1.0
     assert len(edges) == len(np.unique(edges)) < 15
     assert len(equal_mass_edges(np.linspace(0, 1, 40))) == 4
-    assert len(equal_mass_edges(np.linspace(0, 1, 3))) == 1
+    assert len(equal_mass_edges(np.linspace(0, 1, 3))) == 2
 
 
 def test_weights_are_copies_of_patients() -> None:
