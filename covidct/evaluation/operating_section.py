@@ -35,9 +35,9 @@ def view(record: RunRecord) -> dict[str, Any] | None:
         "tried": _tried(point),
         "n_tried": len(point["tried"]),
         "positive": display(positive) if positive else None,
-        "compared": _compared(record),
+        "compared": _compared(record, chosen=point["fallback"] is None),
         "thresholds": _thresholds(record),
-        "slices": _slices(record),
+        "slices": _slices(record, chosen=point["fallback"] is None),
     }
 
 
@@ -76,11 +76,12 @@ def _tried(point: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _compared(record: RunRecord) -> list[dict[str, Any]]:
+def _compared(record: RunRecord, *, chosen: bool) -> list[dict[str, Any]]:
     """Each test site by each patient rule; validation where nothing was tested."""
     blocks = [block for block in record.summary["blocks"] if block["level"] == "patient"]
+    blocks = [block for block in blocks if chosen or block["aggregation"] != "validation_rule"]
     tested = [block for block in blocks if block["split"] == "test"] or blocks
-    names = {"any_slice": "the paper's", "mean_probability": "mean probability", "validation_rule": "chosen"}
+    names = {"any_slice": "the paper's rule", "mean_probability": "mean probability", "validation_rule": "chosen rule"}
     positive = record.scheme.positive
     rows = []
     for block in tested:
@@ -116,7 +117,7 @@ def _thresholds(record: RunRecord) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["level"] != "patient", row["criterion"], "validation" not in row["site"]))
 
 
-def _slices(record: RunRecord) -> dict[str, Any] | None:
+def _slices(record: RunRecord, *, chosen: bool) -> dict[str, Any] | None:
     found = record.section(NAME)
     if found is None:
         return None
@@ -124,7 +125,7 @@ def _slices(record: RunRecord) -> dict[str, Any] | None:
     table = []
     for number, rule in enumerate(found["rules"]):
         cells = [_cell(entry["specificity"]) for entry in found["observed"] if entry["rule"] == number]
-        table.append({"words": short(rule), "chosen": rule["chosen"], "cells": cells})
+        table.append({"words": short(rule), "chosen": rule["chosen"] and chosen, "cells": cells})
     patients = [entry["specificity"]["n_patients"] for entry in found["observed"] if entry["rule"] == 0]
     heads = [
         {"slices": f"{least:,}–{most:,}" if least != most else f"{least:,}", "patients": count}
@@ -166,9 +167,7 @@ def _sentences(found: Mapping[str, Any], healthy: str) -> list[str]:
     )
     numbers += f"it is {percent(curve[last])} %, because slices of one patient resemble each other"
     numbers += f" (at {first} slice: {percent(curve[first])} %)." if last > first else "."
-    rest = (
-        "A specificity by any-slice is therefore tied to the number of slices per scan, and says little about others."
-    )
+    rest = "A specificity by any-slice is tied to the number of slices per scan, and says little about scans with more or fewer."
     return [text, numbers, rest]
 
 

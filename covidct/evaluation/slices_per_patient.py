@@ -71,6 +71,7 @@ def slices_per_patient(
     rules = [rule for rule in SHOWN if scheme.normal is not None or rule.name not in COUNTING]
     if point is not None and point.rule not in rules:
         rules.append(point.rule)
+    chosen_rule = point.rule if point is not None and point.fallback is None else None
     most = int(2 ** np.floor(np.log2(np.median(slices.sizes[healthy]))))
     groups = {name: group & (slices.sizes >= most) for name, group in (("healthy", healthy), ("ill", ill))}
     false_alarms = None
@@ -86,10 +87,7 @@ def slices_per_patient(
         "n_healthy": int(healthy.sum()),
         "n_healthy_computed": int(groups["healthy"].sum()),
         "n_ill_computed": int(groups["ill"].sum()),
-        "rules": [
-            {**rule.as_dict(), "words": rule.words(), "chosen": point is not None and rule == point.rule}
-            for rule in rules
-        ],
+        "rules": [{**rule.as_dict(), "words": rule.words(), "chosen": chosen_rule == rule} for rule in rules],
         "observed": _observed(slices, healthy, rules, scheme),
         "computed": _computed(slices, groups, rules, scheme, most, seed),
         "false_alarms": false_alarms,

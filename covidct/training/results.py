@@ -90,7 +90,7 @@ def refresh_report(run: RunFolder) -> Path:
         if (run.path / "metrics.json").is_file():
             before = read_json(run.path / "metrics.json")
             threshold = before.get("rule", {}).get("slice_threshold")
-            replicates = int(before.get("interval", {}).get("replicates", replicates))
+            replicates = int(before.get("interval", {}).get("replicates") or replicates)
         redo_report(run, slice_threshold=threshold, replicates=replicates)
         return run.path / "report.html"
     if run.predictions.is_file():
