@@ -94,11 +94,12 @@ def class_areas(
     truth, scores = truth[ranked], scores[ranked]
     inside, row = np.unique(patient[ranked], return_inverse=True)
     strata, classes = strata[inside], range(scores.shape[1])
-    values = [metrics.auc(truth == k, scores[:, k]) for k in classes]
-    mean, counted = metrics.macro(values)
     positives = [len(np.unique(row[truth == k])) for k in classes]
     groups = [min(number, len(inside) - number) for number in positives]
-    defined = [k for k in classes if values[k] is not None]
+    defined = [k for k in classes if (truth == k).any() and (truth != k).any()]
+    found = {k: auc_influence(truth == k, scores[:, k], row, len(inside)) for k in defined}
+    values = [found[k][0] if k in found else None for k in classes]
+    mean, counted = metrics.macro(values)
     ends: list[tuple[float, float] | None]
     if way.name == "bootstrap":
         weighted = [WeightedAUC(truth == k, scores[:, k], row) for k in defined]
@@ -110,10 +111,10 @@ def class_areas(
         estimates = [value for value in (*values, mean) if value is not None]
         ends = way.draw(strata).intervals(estimates, statistics) or [None]
     else:
-        parts = {k: auc_influence(truth == k, scores[:, k], row, len(inside)) for k in defined}
         # An AUC is as uncertain as its smaller group; a mean over classes pools their patients.
-        ends = [logit_t(values[k] or 0.0, parts[k], strata, max(groups[k] - 1, 1)) for k in defined]
-        ends.append(None if mean is None else logit_t(mean, np.mean(list(parts.values()), axis=0), strata))
+        ends = [logit_t(*found[k], strata, max(groups[k] - 1, 1)) for k in defined]
+        parts = np.array([part for _, part in found.values()])
+        ends.append(None if mean is None else logit_t(mean, parts.mean(axis=0), strata))
     ends_of = dict(zip(defined, ends, strict=False))
     intervals = [way.interval(values[k], ends_of.get(k), len(inside), groups[k]) for k in classes]
     smallest = min((groups[k] for k in defined), default=0)

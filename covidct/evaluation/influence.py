@@ -23,18 +23,24 @@ from covidct.evaluation.significance.delong import placements
 LEAST_VARIANCE = 1e-24
 
 
-def auc_influence(positive: np.ndarray, scores: np.ndarray, patient: np.ndarray, patients: int) -> np.ndarray:
-    """What each patient adds to an AUC: float [patients], sum 0.
+def auc_influence(
+    positive: np.ndarray, scores: np.ndarray, patient: np.ndarray, patients: int
+) -> tuple[float, np.ndarray]:
+    """An AUC, ties counted half, and what each patient adds to it.
 
     Args:
         positive: bool [n], at least one of each.
         scores: float [n], without NaN.
         patient: int [n], in 0..patients - 1.
         patients: Number of patients.
+
+    Returns:
+        The AUC, and float [patients] whose sum is 0.
     """
     placed = placements(scores, positive)
+    area = float(placed[positive].mean())
     size = np.where(positive, positive.sum(), (~positive).sum())
-    return np.bincount(patient, weights=(placed - placed[positive].mean()) / size, minlength=patients)
+    return area, np.bincount(patient, weights=(placed - area) / size, minlength=patients)
 
 
 def share_influence(successes: np.ndarray, totals: np.ndarray) -> np.ndarray:

@@ -220,5 +220,5 @@ def _influence(metric: str, cases: PairedCases, arm: str) -> np.ndarray:
     networks = cases.scores[arm]
     for run in networks:
         for k in classes:
-            total += auc_influence(cases.truth == k, run[:, k], cases.patient, cases.patients)
+            total += auc_influence(cases.truth == k, run[:, k], cases.patient, cases.patients)[1]
     return total / (len(networks) * len(classes))

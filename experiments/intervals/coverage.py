@@ -1,6 +1,6 @@
 """How often "95 %" intervals hold the truth, in studies whose truth is known because they are drawn.
 
-    python -m experiments.intervals.coverage --studies 500 --jobs 2 --out experiments/intervals/coverage.csv
+    python -m experiments.intervals.coverage --studies 400 --jobs 2 --out experiments/intervals/coverage.csv
 
 Slices of a patient share a part of their noise: `icc` is that part of the variance (of the score for AUCs, of right and
 wrong for proportions: beta-binomial). Everything goes through the functions that `covidct evaluate` calls.
@@ -101,7 +101,7 @@ class Coverage:
     width: float
 
 
-def simulate(design: Design, studies: int, seed: int, *, replicates: int = 2000, ways: str = "both") -> list[Coverage]:
+def simulate(design: Design, studies: int, seed: int, *, replicates: int = 1000, ways: str = "both") -> list[Coverage]:
     """Repeat a study and count.
 
     Args:
@@ -193,7 +193,7 @@ def markdown(table: pd.DataFrame) -> str:
 def main() -> None:
     """Simulate every design and write one table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--studies", type=int, default=500)
+    parser.add_argument("--studies", type=int, default=400)
     parser.add_argument("--jobs", type=int, default=1, help="processes; the table does not depend on it")
     parser.add_argument("--out", type=Path, default=Path("experiments/intervals/coverage.csv"))
     given = parser.parse_args()

@@ -33,7 +33,8 @@ def clustered(seed: int, classes: int = 2, patients: int = 20) -> tuple[np.ndarr
 
 def test_two_classes_are_delong_by_patient():
     truth, scores, patient, label = clustered(1)
-    parts = auc_influence(truth == 1, scores[:, 1], patient, len(label))
+    area, parts = auc_influence(truth == 1, scores[:, 1], patient, len(label))
+    assert area == pytest.approx(roc_auc_score(truth, scores[:, 1]))
     assert parts.sum() == pytest.approx(0, abs=1e-12)
     expected = areas(scores[:, 1], truth == 1, patient)
     assert clustered_variance(parts, label) == pytest.approx(expected.covariance[0, 0])
@@ -141,6 +142,6 @@ def test_an_unknown_way_and_too_few_replicates_are_refused():
 
 def test_the_bootstrap_in_its_strata_is_the_variance_of_the_parts():
     truth, scores, patient, label = clustered(6, patients=60)
-    parts = auc_influence(truth == 1, scores[:, 1], patient, len(label))
+    _, parts = auc_influence(truth == 1, scores[:, 1], patient, len(label))
     weights = PatientBootstrap.draw(label, 4000, np.random.default_rng(1)).weights
     assert (weights @ parts).var() * 60 / 59 == pytest.approx(clustered_variance(parts, label), rel=0.08)
