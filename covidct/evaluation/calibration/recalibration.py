@@ -19,7 +19,7 @@ from covidct.evaluation.intervals import FEW_PATIENTS, LEAST_PATIENTS, TOO_FEW, 
 WALD = "wald"
 SEPARATED = "perfect separation"
 CLIP = 1e-6
-LARGEST_SE = 25.0
+LARGEST_SE = 10.0
 """Beyond it the likelihood has run away: the probabilities separate the patients, and no slope is the best one."""
 
 

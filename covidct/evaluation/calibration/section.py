@@ -100,8 +100,8 @@ def _number(found: Mapping[str, Any] | None, marks: set[str], digits: int = 2) -
     marks.update(mark)
     if found.get("value") is None:
         return {"value": "–", "interval": "", "mark": mark}
-    bounds = "–" if found["low"] is None else f"{found['low']:.{digits}f} to {found['high']:.{digits}f}"
-    return {"value": f"{found['value']:.{digits}f}", "interval": bounds, "mark": mark}
+    bounds = "–" if found["low"] is None else f"{found['low']:z.{digits}f} to {found['high']:z.{digits}f}"
+    return {"value": f"{found['value']:z.{digits}f}", "interval": bounds, "mark": mark}
 
 
 def _ideal(part: Mapping[str, Any]) -> dict[str, str]:

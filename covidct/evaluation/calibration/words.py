@@ -123,12 +123,11 @@ def decision_sentence(block: Block, name: str) -> str | None:
             "nobody, at any threshold."
         )
     text = (
-        f"At {block['site']}, calling {name} by the model's probability does more good than calling all or nobody from "
-        f"a threshold of {percent(curve['useful']['from'], 0)} to {percent(curve['useful']['to'], 0)}{NBSP}%"
+        f"At {block['site']}, calling {name} by the model's probability does more good than calling all or nobody "
+        f"{_thresholds(curve['useful'])}"
     )
     if curve["sure"] is not None:
-        low, high = (percent(curve["sure"][end], 0) for end in ("from", "to"))
-        return f"{text}; the interval agrees from {low} to {high}{NBSP}%."
+        return f"{text}; the interval agrees {_thresholds(curve['sure'])}."
     if curve["gain_low"] is None:
         return f"{text}; too few patients for an interval."
     return f"{text}; by the interval this may be chance."
@@ -146,6 +145,11 @@ def prevalence_sentence(block: Block, name: str) -> str | None:
         f"Where {percent(row['prevalence'])}{NBSP}% of patients have {name}, a call of {name} with the sensitivity and "
         f"specificity found at {block['site']} would be right for {estimate(row['ppv'])} of those called."
     )
+
+
+def _thresholds(run: Mapping[str, float]) -> str:
+    low, high = (percent(run[end], 0) for end in ("from", "to"))
+    return f"at a threshold of {low}{NBSP}%" if low == high else f"at thresholds from {low} to {high}{NBSP}%"
 
 
 def _listed(parts: Sequence[str]) -> str:
