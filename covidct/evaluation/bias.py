@@ -99,6 +99,9 @@ def shortcuts(record: RunRecord) -> Finding:
     found = record.section("shortcuts")
     if not found:
         return Finding("not known", "Whether the model looks at disease was not tested (covidct audit run=RUN).")
+    weights = record.predictions.get("weights_digest")
+    if weights and found.get("weights_digest") not in (None, weights):
+        return Finding("not known", "The audit in this folder was made with other weights (covidct audit run=RUN).")
     return Finding("high" if found.get("alarms") else "low", str(found["verdict"]))
 
 
@@ -152,10 +155,16 @@ def calibration(record: RunRecord) -> Finding:
 def thresholds(record: RunRecord) -> Finding:
     """Where the rule and its thresholds come from."""
     point, rule = record.section("operating_point"), record.summary.get("rule") or {}
+    if point and point.get("fallback"):
+        return Finding("low", "Nothing was tuned: there were too few validation patients to choose a rule by.")
     if point and not point.get("after_test"):
         return Finding("low", "Patient rule and thresholds were chosen on validation patients and frozen.")
     if point:
-        return Finding("high", "Patient rule and thresholds were chosen after the test set had been seen.")
+        return Finding(
+            "not known",
+            "Patient rule and thresholds were chosen on validation patients, but after this run's test slices had been "
+            "predicted; the choice did not use them, the list of rules was known by then.",
+        )
     if rule.get("name") and rule.get("slice_threshold") is None:
         return Finding("low", "Calls are made by the highest probability; no threshold could be tuned.")
     return Finding("not known", "A threshold was given by hand; whether test figures led to it cannot be told.")

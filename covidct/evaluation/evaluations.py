@@ -10,7 +10,7 @@ from covidct.evaluation.wording import counted
 
 UNKNOWN = (
     "How often these patients were looked at is not known: the run has no record of it (no evaluations.json). "
-    "`covidct evaluate` writes one."
+    "covidct evaluate run=RUN writes one."
 )
 
 

@@ -197,8 +197,8 @@ def draw_mistakes(slices: Sequence[tuple[ArrayLike, Mapping[str, Any]]], columns
 def save_mistakes(run_folder: Path, slices: Sequence[tuple[ArrayLike, Mapping[str, Any]]]) -> list[Path]:
     """Keep the worst mistakes of a run as pictures, for a report that is made without the scans.
 
-    Writes `figures/mistakes/<n>.png` (8-bit grey), `figures/mistakes.json` (captions, with each file's name) and one
-    `figures/mistakes.png|svg` with all of them. Pictures of an earlier evaluation are removed. Without slices only the
+    Writes `figures/mistakes/<n>.png` (8-bit grey), `figures/mistakes.json` and `tables/mistakes.csv` (captions, with
+    each file's name) and one `figures/mistakes.png|svg` with all of them. Pictures of an earlier evaluation are removed. Without slices only the
     empty list is written, which the report tells apart from a list that was never made.
 
     Args:
@@ -220,6 +220,10 @@ def save_mistakes(run_folder: Path, slices: Sequence[tuple[ArrayLike, Mapping[st
         captions.append({**caption, "file": path.name})
     write_json(figures / "mistakes.json", captions)
     written.append(figures / "mistakes.json")
+    columns = ["file", "patient_key", "site", "slice_number", "true", "called", "probability"]
+    with replacing(Path(run_folder) / "tables" / "mistakes.csv") as temporary:
+        pd.DataFrame(captions, columns=columns).to_csv(temporary, index=False, lineterminator="\n")
+    written.append(Path(run_folder) / "tables" / "mistakes.csv")
     if slices:
         written += write_figure(draw_mistakes(slices), figures, "mistakes")
     return written

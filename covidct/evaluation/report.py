@@ -19,6 +19,7 @@ from covidct.evaluation.pages import embedded, write_page
 from covidct.evaluation.record import RunRecord, flattened, read_run
 from covidct.evaluation.report_results import glance, picture, results_table, site_results, sites_compared
 from covidct.evaluation.report_sections import sections_of
+from covidct.evaluation.reviewer import answers
 from covidct.evaluation.wording import display, percent
 from covidct.files import replacing
 from covidct.labels import FU2020
@@ -51,6 +52,7 @@ def write_report(run_folder: Path) -> Path:
 
 def view(record: RunRecord) -> dict[str, Any]:
     """Everything the template shows, as plain values ready to print."""
+    further = sections_of(record)
     sections = {split: site_results(record, split) for split in ("test", "val")}
     return {
         "title": record.get("name") or record.get("experiment") or "run",
@@ -73,11 +75,12 @@ def view(record: RunRecord) -> dict[str, Any]:
         "positive": display(record.scheme.positive) if record.scheme.positive else None,
         "rule": _rule(record.summary),
         "looks": evaluations.view(record),
-        "further": sections_of(record),
+        "further": further,
+        "answers": [answer._asdict() for answer in answers(record, further)],
         "mistakes": _mistakes(record),
         "provenance": flattened(record.provenance),
         "predictions": flattened(record.predictions),
-        "limits": sentences.LIMITS,
+        "limits": sentences.limits(record),
     }
 
 

@@ -32,10 +32,10 @@ PAPER_FLAWS = (
     "The paper repeats the split five times and does not say which model was tested (L240). This report is one run.",
 )
 
-LIMITS = (
+_LIMITS = (
     "For research on methods. Nothing here has been shown to help a patient, and nothing here may guide care.",
     "External hospitals do not prove that a model looks at disease: scanner, protocol, year and patient mix can stand "
-    "for the label. This report has no test for such shortcuts.",
+    "for the label. {shortcuts}",
     "PPV and NPV hold for the class mix of these data only; where the disease is rarer, PPV is lower.",
     "Slices of one patient are not independent. Intervals count patients; slice-level values weigh patients by their "
     "number of slices.",
@@ -43,6 +43,15 @@ LIMITS = (
     "One run, one seed: differences to another run may be chance.",
     "The pictures of mistakes are pixels of scans. Text burned into them is not removed: look before you share.",
 )
+
+_NO_AUDIT = "This report has no test for such shortcuts: covidct audit run=RUN makes one."
+_AUDIT = "The audit sees only shortcuts of the kinds and sizes it looks for; see Shortcuts."
+
+
+def limits(record: RunRecord) -> list[str]:
+    """What the figures cannot show, whatever they are."""
+    shortcuts = _AUDIT if record.section("shortcuts") else _NO_AUDIT
+    return [text.replace("{shortcuts}", shortcuts) for text in _LIMITS]
 
 
 def site_name(site: str) -> str:
@@ -143,4 +152,3 @@ def baseline(block: Block, positive: str | None) -> str | None:
     return (
         f"For scale: never calling {display(positive)} at all would have an accuracy of {percent(1 - ill / total)} %."
     )
-
