@@ -138,7 +138,8 @@ def _patients(publication: Publication, table: Table) -> list[Finding]:
         values = ", ".join(f"{100 * k / n:.1f}" for k in sorted(near))
         name = display(table.classes[row])
         why.append(f"{name}: {printed.text} % of {n} patients is no whole number (near are {values})")
-    return [replace(finding, why=(*why, *finding.why) if finding.verdict == INCONSISTENT else ())]
+    # the half-width is of real numbers, and patients come whole
+    return [replace(finding, half_width=None, why=(*why, *finding.why) if finding.verdict == INCONSISTENT else ())]
 
 
 def _models(table: Table, seed: int) -> list[Finding]:

@@ -75,7 +75,7 @@ def _table(table: Mapping[str, Any]) -> dict[str, Any]:
         "sentences": table["sentences"],
         "facts": facts,
         "rows": [_row(row, table["unit"]) for row in table["rows"]],
-        "readings": [_reading(f) for f in (*table["readings"], *table["alternatives"])],
+        "readings": [_reading(f, table["verdict"]) for f in (*table["readings"], *table["alternatives"])],
         "wrong": _wrong(table["wrong"]),
         "fixed": _fixed(table),
         "context": _context(table),
@@ -100,7 +100,7 @@ def _row(row: Mapping[str, Any], unit: str) -> dict[str, Any]:
         "name": display(row["class"]),
         "cases": f"{row['cases']:,}",
         "cells": cells,
-        "errors": "–" if errors is None else f"{_range(errors['fn'])} missed, {_range(errors['fp'])} false",
+        "errors": [] if errors is None else [f"{_range(errors['fn'])} missed", f"{_range(errors['fp'])} false"],
         "possible": row["verdict"] == CONSISTENT,
         "conflicts": "; ".join(" + ".join(NAMES[m] for m in group) for group in row["conflicts"]),
         "together": f"{row['together']} of {len(row['figures'])}",
@@ -108,13 +108,14 @@ def _row(row: Mapping[str, Any], unit: str) -> dict[str, Any]:
     }
 
 
-def _reading(finding: Mapping[str, Any]) -> dict[str, Any]:
+def _reading(finding: Mapping[str, Any], verdict_of_table: str) -> dict[str, Any]:
     width = finding["half_width"]
     verdict = finding["verdict"]
     return {
         "assumption": finding["assumption"],
         "verdict": "consistent only if so" if verdict.startswith(ONLY_IF) else verdict,
-        "colour": colour(verdict),
+        # a way of rounding that fails is no alarm where another one fits
+        "colour": "" if verdict == INCONSISTENT != verdict_of_table else colour(verdict),
         "why": finding["why"],
         "width": "–" if width is None else f"±{width:.3f}",
     }
@@ -182,8 +183,8 @@ def _context_sentences(table: Mapping[str, Any]) -> list[str]:
             low, high, concave = (f"{100 * auc[key]:.2f}" for key in ("low", "high", "concave_low"))
             said.append(
                 f"{display(row['class'])}: an AUC of {100 * auc['printed']:.1f} % is "
-                f"{'admissible' if auc['admissible'] else 'not admissible'} for a curve through the printed sensitivity "
-                f"and specificity ({low}–{high} %; a concave one has at least {concave} %)."
+                f"{'admissible' if auc['admissible'] else 'not admissible'} for a curve through the printed "
+                f"sensitivity and specificity ({low}–{high} %; a concave one has at least {concave} %)."
             )
     link = context["site_association"]
     if link is not None and link["p"] < 0.05:
