@@ -23,6 +23,10 @@ PROBES = (
 )  # fmt: skip
 COLUMNS = ("kind", "seed", "exit", "alarms", "val_macro_auc", "seconds", *PROBES, *(f"{p}_value" for p in PROBES))
 
+SITES = {"site_a": 10, "site_b": 8, "site_c": 0}
+PATIENTS = "patients={" + ",".join(f"{s}:{{normal:{n},covid19:{n},viral:{n}}}" for s, n in SITES.items()) + "}"
+CLASSES = "data.classes={names:[normal,covid19,viral],normal:normal,positive:covid19}"
+
 
 def run(*words: str) -> int:
     """One command; every code but 0 and 7 stops the experiment."""
@@ -41,14 +45,17 @@ def one(work: Path, kind: str, seed: int) -> dict[str, object]:
     (folder / "key").write_text(f"{seed:064x}\n")
     shortcut = ["shortcut={tag: covid19, share: 0.9}"] if kind == "planted" else []
     run(
-        "phantom", f"out={folder}/phantom", "patients={site_a:12,site_b:8,site_c:0}", "slices_per_patient=4",
-        "size=64", "difficulty=0", f"seed={seed}", "workers=1", *shortcut,
+        "phantom", f"out={folder}/phantom", PATIENTS, "slices_per_patient=4", "size=64",
+        "difficulty=0", f"seed={seed}", "workers=1", *shortcut,
     )  # fmt: skip
-    run("index", "data=phantom", f"data.root={folder}/phantom", f"data.index={folder}/index", f"key={folder}/key")
+    run(
+        "index", "data=phantom", f"data.root={folder}/phantom", f"data.index={folder}/index", f"key={folder}/key",
+        CLASSES,
+    )  # fmt: skip
     run(
         "train", "experiment=demo", "model.name=test_resnet", "model.weights=none", "data.size=64",
-        "data.batch_size=16", "split.external_sites=[]", "split.train_fraction=0.5", f"data.index={folder}/index",
-        f"runs={folder}/runs", f"seed={seed}", f"split.seed={seed}", "logger=csv",
+        "data.batch_size=8", CLASSES, "split.external_sites=[]", "split.train_fraction=0.5",
+        f"data.index={folder}/index", f"runs={folder}/runs", f"seed={seed}", f"split.seed={seed}", "logger=csv",
         "recipe.phases=[{optimizer: adam, lr: 0.003, epochs: 10}, {optimizer: sgd, lr: 0.003, momentum: 0.9}]",
         "recipe.stop={min_epochs: 14, max_epochs: 14}",
     )  # fmt: skip

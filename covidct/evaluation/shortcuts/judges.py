@@ -68,7 +68,7 @@ _TOLD = {
         "A classifier trained on pictures without lungs tells the classes",
         "The pictures themselves differ between the classes outside the lungs.",
     ),
-    "border": ("From the border alone the network tells the classes", "No disease of the lung lies there."),
+    "border": ("From the border alone the network tells the classes", "Little of the lung lies there."),
 }
 _NOT_TOLD = {
     "position": "The place of a slice in its series does not tell the label",

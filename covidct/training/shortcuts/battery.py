@@ -154,7 +154,8 @@ def _shown(
     if "lung_only" in todo:
         found["lung_only"] = probes_pictures.lung_only(seen, f"All but the hull is {FILLS[settings.fill]}.")
     if "border" in todo:
-        found["border"] = probes_pictures.told(seen, "border", "")
+        crops = "" if looker.viewer.is_hu else "Where pictures were cropped to the chest, lung lies at their border too."
+        found["border"] = probes_pictures.told(seen, "border", crops)
     if "corners" in todo:
         found["corners"] = probes_pictures.corners(seen)
     if "lesion_free" in todo:
