@@ -154,7 +154,7 @@ def _shown(
     if "lung_only" in todo:
         found["lung_only"] = probes_pictures.lung_only(seen, f"All but the hull is {FILLS[settings.fill]}.")
     if "border" in todo:
-        crops = "" if looker.viewer.is_hu else "Where pictures were cropped to the chest, lung lies at their border too."
+        crops = "" if looker.viewer.is_hu else "In pictures cropped to the chest, lung lies at the border too."
         found["border"] = probes_pictures.told(seen, "border", crops)
     if "corners" in todo:
         found["corners"] = probes_pictures.corners(seen)
