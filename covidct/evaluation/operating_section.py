@@ -167,7 +167,7 @@ def _sentences(found: Mapping[str, Any], healthy: str) -> list[str]:
     )
     numbers += f"it is {percent(curve[last])} %, because slices of one patient resemble each other"
     numbers += f" (at {first} slice: {percent(curve[first])} %)." if last > first else "."
-    rest = "A specificity by any-slice is tied to the number of slices per scan, and says little about scans with more or fewer."
+    rest = "A specificity by any-slice is tied to the number of slices per scan: it says little about longer scans."
     return [text, numbers, rest]
 
 
