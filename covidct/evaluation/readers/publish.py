@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from covidct.errors import DataRefused, UsageError
+from covidct.evaluation.operating_point import read_operating_point
 from covidct.evaluation.predictions import Predictions, read_predictions
 from covidct.evaluation.readers.figures import save_reader_figures
 from covidct.evaluation.readers.raters import Cases, all_cases, chosen
@@ -18,9 +19,12 @@ from covidct.evaluation.readers.simulator import simulate
 from covidct.evaluation.readers.study import analyse
 from covidct.evaluation.readers.words import sentences
 from covidct.evaluation.report import write_report
+from covidct.evaluation.rule_spec import RuleSpec
 from covidct.files import read_json, replacing, write_json
 
 FILE = "readers.json"
+VALIDATION, PAPER = RULES = ("validation", "paper")
+"""Which patient rule the model calls by."""
 
 
 def publish_readers(
@@ -28,6 +32,7 @@ def publish_readers(
     reads: Path,
     *,
     split: str = "test",
+    rule: str = VALIDATION,
     positive: str | None = None,
     model: Mapping[str, Any] | None = None,
     replicates: int = 2000,
@@ -39,6 +44,7 @@ def publish_readers(
         run_folder: An evaluated run.
         reads: CSV file; see `reads`.
         split: Partition that was read.
+        rule: "validation", the frozen operating point's (the paper's where none was frozen), or "paper".
         positive: Class of ROC curves and paired tests; None for the run's.
         model: `io` and `inference` in seconds a slice, `hardware`, `batch_size`.
         replicates: Of the bootstrap.
@@ -51,12 +57,13 @@ def publish_readers(
         DataRefused: The run was not evaluated, or the table cannot be used.
         UsageError: A parameter is out of range.
     """
-    predictions, threshold = _opened(run_folder)
+    predictions, threshold, frozen = _opened(run_folder, rule)
     found = analyse(
         predictions,
         reads,
         split=split,
         slice_threshold=threshold,
+        frozen=frozen,
         positive=positive,
         model=model_seconds(model or {}),
         replicates=replicates,
@@ -76,6 +83,7 @@ def write_simulated(
     *,
     readers: int,
     split: str = "test",
+    rule: str = VALIDATION,
     unit: str = "patient",
     cases: int | None = None,
     seed: int = 0,
@@ -87,6 +95,7 @@ def write_simulated(
         output: The CSV file; one that exists is only replaced if it holds simulated reads too.
         readers: How many.
         split: Partition that is read.
+        rule: As for `publish_readers`: what the readers with AI are shown.
         unit: "patient" or "slice".
         cases: How many cases, drawn with the class mix kept; None for all.
         seed: Of every random number.
@@ -101,8 +110,8 @@ def write_simulated(
             where=str(output),
             remedy="give another output",
         )
-    predictions, threshold = _opened(run_folder)
-    everything = all_cases(predictions, split=split, unit=unit, slice_threshold=threshold)
+    predictions, threshold, frozen = _opened(run_folder, rule)
+    everything = all_cases(predictions, split=split, unit=unit, slice_threshold=threshold, frozen=frozen)
     table = simulate(_drawn(everything, cases, seed), readers, seed=seed)
     with replacing(output) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
@@ -127,16 +136,22 @@ def _drawn(cases: Cases, number: int | None, seed: int) -> Cases:
     return chosen(cases, np.sort(order[np.argsort(place.to_numpy(), kind="stable")[:number]]))
 
 
-def _opened(run_folder: Path) -> tuple[Predictions, float | None]:
-    """The predictions of an evaluated run and the slice threshold of its patient rule."""
+def _opened(run_folder: Path, rule: str) -> tuple[Predictions, float | None, RuleSpec | None]:
+    """The predictions of an evaluated run, the slice threshold of the paper's rule, and the rule that was frozen."""
+    if rule not in RULES:
+        raise UsageError(f"rule is {rule!r}, not one of {', '.join(RULES)}")
     path = run_folder / "metrics.json"
     if not path.is_file():
         raise DataRefused(
             "the run was not evaluated", where=str(run_folder), remedy=f"covidct evaluate run={run_folder}"
         )
-    rule = read_json(path).get("rule") or {}
-    threshold = rule.get("slice_threshold")
-    return read_predictions(run_folder / "predictions.parquet"), None if threshold is None else float(threshold)
+    threshold = (read_json(path).get("rule") or {}).get("slice_threshold")
+    point = read_operating_point(run_folder) if rule == VALIDATION else None
+    predictions = read_predictions(run_folder / "predictions.parquet")
+    if point is not None:
+        point.check(predictions)
+    frozen = None if point is None or point.fallback else point.rule
+    return predictions, None if threshold is None else float(threshold), frozen
 
 
 def tables_of(found: Mapping[str, Any]) -> dict[str, pd.DataFrame]:

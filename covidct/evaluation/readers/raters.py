@@ -13,6 +13,7 @@ from covidct.evaluation import metrics
 from covidct.evaluation.patient import CONFLICT, NO_RESULT, called_class, patient_table
 from covidct.evaluation.predictions import Predictions
 from covidct.evaluation.readers.reads import RATING
+from covidct.evaluation.rule_spec import RuleSpec
 from covidct.labels import ClassScheme
 
 NOT_READ = -1
@@ -153,14 +154,23 @@ class Cases:
         return np.asarray(-rater.scores[:, normal])
 
 
-def all_cases(predictions: Predictions, *, split: str, unit: str, slice_threshold: float | None = None) -> Cases:
+def all_cases(
+    predictions: Predictions,
+    *,
+    split: str,
+    unit: str,
+    slice_threshold: float | None = None,
+    frozen: RuleSpec | None = None,
+) -> Cases:
     """Every case of a partition with its truth and the model's call.
 
     Args:
         predictions: Of the run.
         split: "test" or "val".
         unit: "patient" or "slice".
-        slice_threshold: Of the patient rule; see `patient.any_slice`.
+        slice_threshold: Of the paper's patient rule; see `patient.any_slice`.
+        frozen: The patient rule that validation chose; None for the paper's rule, or for the mean probability where
+            no class means normal.
 
     Raises:
         DataRefused: The partition is empty.
@@ -181,16 +191,22 @@ def all_cases(predictions: Predictions, *, split: str, unit: str, slice_threshol
         call, slices = called_class(scores, scheme), np.ones(len(frame), dtype=np.int64)
         seen, rule = np.zeros((len(frame), len(scheme)), dtype=bool), "the class of the highest probability"
     else:
-        table = patient_table(Predictions(frame, scheme), slice_threshold=slice_threshold)
-        name = "any_slice" if scheme.normal is not None else "mean_probability"
-        rule = "diseased if any slice is" if name == "any_slice" else "the mean probability of the slices"
+        table = patient_table(Predictions(frame, scheme), slice_threshold=slice_threshold, validation_rule=frozen)
+        paper = "any_slice" if scheme.normal is not None else "mean_probability"
+        name = paper if frozen is None else "validation_rule"
+        rule = (
+            "the paper's rule (diseased if any slice is)" if paper == "any_slice" else "mean probability of the slices"
+        )
         if slice_threshold is not None:
             rule += f", a slice from a probability of {slice_threshold:g} on"
+        if frozen is not None:
+            rule = f"the rule chosen on validation: {frozen.words()}"
         call = np.array([outcomes.index(outcome) for outcome in table[name]], dtype=np.int64)
         scores = table[[f"{name}_{label}" for label in scheme.names]].to_numpy(dtype=np.float64)
         seen = np.zeros((len(table), len(scheme)), dtype=bool)
-        if name == "any_slice":
-            called = table[[f"n_called_{label}" for label in scheme.names]].to_numpy() > 0
+        if name != "mean_probability":
+            counted = "n_called" if name == "any_slice" else "n_seen"
+            called = table[[f"{counted}_{label}" for label in scheme.names]].to_numpy() > 0
             seen = called & (call == outcomes.index(CONFLICT))[:, None]
         slices = table["n_slices"].to_numpy(dtype=np.int64)
     patient = table.groupby(["site", "patient_key"], sort=True).ngroup().to_numpy()

@@ -27,6 +27,7 @@ from covidct.evaluation.readers.raters import (
 )
 from covidct.evaluation.readers.reading_time import times_of
 from covidct.evaluation.readers.reads import RATING, read_reads
+from covidct.evaluation.rule_spec import RuleSpec
 from covidct.provenance import digest_file
 
 SCHEMA_VERSION = 1
@@ -40,6 +41,7 @@ def analyse(
     *,
     split: str = "test",
     slice_threshold: float | None = None,
+    frozen: RuleSpec | None = None,
     positive: str | None = None,
     model: Mapping[str, Any] | None = None,
     replicates: int = 2000,
@@ -51,7 +53,8 @@ def analyse(
         predictions: Of the run.
         reads: CSV file; see `reads`.
         split: Partition that was read, "test" or "val".
-        slice_threshold: Of the run's patient rule.
+        slice_threshold: Of the paper's patient rule.
+        frozen: The patient rule that validation chose; None for the paper's.
         positive: Class of ROC curves and paired tests; None for the run's.
         model: The model's seconds; see `reading_time.model_seconds`.
         replicates: Of the bootstrap for kappa.
@@ -69,7 +72,7 @@ def analyse(
     target = target_of(predictions.scheme, positive)
     table = read_reads(reads, predictions.scheme)
     unit = str(table["unit"].iloc[0])
-    everything = all_cases(predictions, split=split, unit=unit, slice_threshold=slice_threshold)
+    everything = all_cases(predictions, split=split, unit=unit, slice_threshold=slice_threshold, frozen=frozen)
     cases, position = matched(everything, table, where=Path(reads).name)
     readers = raters_of(cases, table, position)
     design = design_of(table, position, readers)

@@ -18,6 +18,7 @@ from covidct.evaluation.readers.reads import read_reads
 from covidct.evaluation.readers.simulator import ReaderPopulation, simulate
 from covidct.evaluation.readers.study import analyse
 from covidct.evaluation.readers.words import sentences
+from covidct.evaluation.rule_spec import RuleSpec
 from covidct.evaluation.significance.delong import areas
 from covidct.labels import ClassScheme
 from tests.evaluation.factories import FIVE, simulated
@@ -56,6 +57,16 @@ def test_the_model_is_what_its_patient_table_says(found, predictions):
     assert model["target"]["auc"]["value"] == pytest.approx(roc_auc_score(ill, table["any_slice_covid19"]))
     assert model["per_class"][0]["class"] == "covid19"  # the positive class first
     assert {row["class"] for row in model["per_class"]} == set(FIVE.names)
+
+
+def test_the_model_calls_by_the_rule_that_was_frozen(predictions, reads):
+    frozen = RuleSpec("k_of_n", {"count": 2})
+    found = analyse(predictions, reads, frozen=frozen, replicates=100)
+    table = patient_table(predictions, validation_rule=frozen)
+    assert found["raters"][0]["accuracy"]["value"] == pytest.approx((table["validation_rule"] == table["label"]).mean())
+    assert (table["validation_rule"] != table["any_slice"]).any()
+    assert found["source"]["rule"] == f"the rule chosen on validation: {frozen.words()}"
+    assert found["raters"][0]["n_conflict"] == (table["validation_rule"] == "conflict").sum()
 
 
 def test_a_reader_is_what_the_table_of_reads_says(found, predictions, reads):
