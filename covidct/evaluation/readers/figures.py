@@ -158,7 +158,7 @@ def draw_times(times: pd.DataFrame, title: str = "") -> Figure:
     axis.set_xscale("log")
     low, high = times["q1"].min(), times["q3"].max()
     axis.set_xlim(low / 1.5, high * 1.5)
-    ticks = [tick for tick in (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600, 1800, 3600)
+    ticks = [tick for tick in (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 120, 600, 1800, 7200)
              if low / 1.5 <= tick <= high * 1.5]  # fmt: skip
     axis.set_xticks(ticks, [_seconds(tick) for tick in ticks])
     axis.minorticks_off()
