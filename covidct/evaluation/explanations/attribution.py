@@ -26,7 +26,7 @@ BLOB_SIGMA = 0.2
 REGIONS = {
     "lung": "inside the lungs",
     "outside_body": "outside the body",
-    "border": "in the outer 10 % of the picture",
+    "border": "within a tenth of the side from an edge",
     "lesion": "inside the lesions",
 }
 """Region -> words. `lesion` counts only slices that show one."""

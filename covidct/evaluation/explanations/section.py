@@ -30,7 +30,7 @@ def view(record: RunRecord) -> dict[str, Any] | None:
     found = record.section("explanations")
     if found is None:
         return None
-    regions = {name: one for name, one in found["regions"].items() if one is not None}
+    regions = {name: found["regions"][name] for name in REGIONS if found["regions"].get(name) is not None}
     return {
         "stale": found["predictions_sha256"] != record.predictions["sha256"],
         "alarm": alarm(found["sanity"]),
@@ -66,9 +66,7 @@ def sentences(found: Found) -> list[str]:
             f"In {counted(found['n_empty_maps'], 'slice')} nothing spoke for the called class: the map is empty and "
             "counts in no share."
         )
-    for name, one in found["regions"].items():
-        if one is not None:
-            said.append(_sentence(name, one))
+    said += [_sentence(name, found["regions"][name]) for name in REGIONS if found["regions"].get(name) is not None]
     if (found.get("sanity") or {}).get("stages") and not found["sanity"]["alarm"]:
         last = found["sanity"]["stages"][-1]["rank_correlation"]["value"]
         if last is not None:
@@ -97,13 +95,16 @@ def alarm(sanity: Found | None) -> str | None:
 def _sentence(name: str, one: Found) -> str:
     mine, area, rise = one["attribution"], one["area"], one["enrichment"]
     words = REGIONS[name]
-    text = f"{percent(mine['value'])} % of the attribution{_bounds(mine)} lies {words}, which is {_area(name, area)}"
+    text = (
+        f"{percent(mine['value'])} % of the attribution{_bounds(mine)} lies {words}, a region of "
+        f"{percent(area['value'])} % of the picture"
+    )
     if rise["low"] is None or rise["value"] is None:
         text += "; there are too few patients to say whether that is more or less than chance"
     elif rise["low"] > 1:
-        text += f": {rise['value']:.2f} times its area ({rise['low']:.2f}–{rise['high']:.2f})"
+        text += f": {rise['value']:.2f} times what its area would give ({rise['low']:.2f}–{rise['high']:.2f})"
     elif rise["high"] < 1:
-        text += f": less than its area ({rise['value']:.2f} times; {rise['low']:.2f}–{rise['high']:.2f})"
+        text += f": less than its area would give ({rise['value']:.2f} times; {rise['low']:.2f}–{rise['high']:.2f})"
     else:
         text += f": no more and no less than its area would give ({rise['low']:.2f}–{rise['high']:.2f} times)"
     over = one["over_blob"]
@@ -115,11 +116,6 @@ def _sentence(name: str, one: Found) -> str:
         else:
             text += "; a blob in the middle of every picture would do as well"
     return text + "."
-
-
-def _area(name: str, area: Found) -> str:
-    where = "these regions make" if name in ("lung", "lesion") else "that region makes"
-    return f"where {where} up {percent(area['value'])} % of the picture"
 
 
 def _bounds(figure: Found) -> str:
@@ -150,7 +146,7 @@ def _row(name: str, one: Found) -> dict[str, Any]:
         "name": REGIONS[name],
         "n": one["n_slices"],
         "patients": one["n_patients"],
-        "cells": [_percent(one["attribution"]), _percent(one["area"]), _percent(one["blob"])],
+        "cells": [_percent(one["attribution"]), _fixed(one["area"]), _fixed(one["blob"])],
         "enrichment": _number(rise, 2),
         "over": _points(over),
     }
@@ -158,6 +154,12 @@ def _row(name: str, one: Found) -> dict[str, Any]:
 
 def _percent(figure: Found) -> dict[str, str]:
     return {"value": percent(figure["value"]), "interval": interval_text(figure), "mark": _mark(figure)}
+
+
+def _fixed(figure: Found) -> dict[str, str]:
+    """An area that is the same in every picture (the border) needs no interval and no excuse for having none."""
+    cell = _percent(figure)
+    return {"value": cell["value"], "interval": "", "mark": ""} if cell["mark"] == "s" else cell
 
 
 def _number(figure: Found, digits: int) -> dict[str, str]:

@@ -37,7 +37,7 @@ class ExplainSettings:
     Args:
         partition: "auto" (test slices where there are any, else validation), "test" or "val".
         slices: Slices that are counted.
-        cases: Pictures in each group.
+        cases: Pictures of the worst mistakes and of the best right calls; of each class half as many.
         sanity: Slices of the sanity check; 0 leaves it out.
         draws: Draws of random weights for each stage of it.
         device: "auto", "cpu" or "gpu".

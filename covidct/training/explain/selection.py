@@ -40,7 +40,7 @@ def choose(predictions: Predictions, place: dict[str, int], *, slices: int, case
         predictions: Of one partition.
         place: slice_key -> row of the slice table; slices without one cannot be shown.
         slices: Size of the sample.
-        cases: Slices in each group of cases (for the typical ones: of each class).
+        cases: Slices among the mistakes and among the best; of each class half as many, rounded up.
         seed: Of the sample.
     """
     names = np.array(predictions.scheme.names)
@@ -54,13 +54,14 @@ def choose(predictions: Predictions, place: dict[str, int], *, slices: int, case
     sample = mixed.assign(turn=turn).sort_values("turn", kind="stable").index[:slices].to_numpy()
     right = frame["called"] == frame["label"]
     found = [(MISTAKE, k) for k in _first(frame[~right], "probability", cases, ascending=False)]
+    each = -(-cases // 2)
     found += [(BEST, k) for k in _first(frame[right], "probability", cases, ascending=False)]
     for name in names:
         own = frame[frame["label"] == name]
         if name != predictions.scheme.normal and (own["slice_label"] == 1).any():
             own = own[own["slice_label"] == 1]  # a diseased patient's slice without a lesion is not typical
         distance = (own[f"p_{name}"] - own[f"p_{name}"].median()).abs()
-        found += [(TYPICAL, k) for k in _first(own.assign(distance=distance), "distance", cases, ascending=True)]
+        found += [(TYPICAL, k) for k in _first(own.assign(distance=distance), "distance", each, ascending=True)]
     used = np.unique([*sample.tolist(), *(k for _, k in found)]).astype(int)
     new = {int(old): position for position, old in enumerate(used)}
     return Chosen(
