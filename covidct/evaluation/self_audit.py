@@ -9,6 +9,7 @@ import numpy as np
 from covidct.errors import IntegrityError
 from covidct.evaluation import metrics
 from covidct.evaluation.patient import CONFLICT, NO_RESULT
+from covidct.evaluation.published_tables.own import audit_printed
 
 
 def self_audit(summary: dict[str, Any]) -> None:
@@ -69,6 +70,7 @@ def self_audit(summary: dict[str, Any]) -> None:
         _audit_ranges(block, where)
     for row in summary.get("binary") or []:
         _audit_binary(row)
+    audit_printed(summary)
 
 
 def _audit_binary(row: dict[str, Any]) -> None:
