@@ -211,7 +211,7 @@ def judge_marks(labels: np.ndarray, shares: np.ndarray, p_class: np.ndarray, nam
     sentence = (
         f"Bright marks stand in the corners {numbers}: they go with the label, and any network can read them."
         if alarmed
-        else f"Bright marks in the corners do not go with the label: {numbers} at most apart ({_p(float(worst['p']))})."
+        else f"Bright marks in corners do not go with the label; the widest gap: {numbers} ({_p(float(worst['p']))})."
     )
     return Outcome(
         "marks", "alarm" if alarmed else "quiet", sentence, value=float(apart), p=float(worst["p"]), unit="share",
@@ -392,7 +392,7 @@ def verdict(outcomes: Sequence[Outcome], audited: str) -> str:
     done = sum(o.status != "not done" for o in outcomes)
     if alarms:
         return (
-            f"{len(alarms)} of {done} probes raised an alarm on {audited}: {', '.join(alarms)}. The network's figures "
+            f"{len(alarms)} of {done} probes raised an alarm on {audited}: {'; '.join(alarms)}. The network's figures "
             "do not show that it recognises disease."
         )
     return (

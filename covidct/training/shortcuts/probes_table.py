@@ -23,8 +23,8 @@ WORDS = {
     "acquired_year": "year",
     "spacing_mm": "slice spacing",
     "row_mm": "pixel size",
-    "rows": "rows",
-    "cols": "columns",
+    "rows": "picture height",
+    "cols": "picture width",
     "slices": "slices in the series",
 }
 """Columns of one patient's metadata. The slice table holds neither tube voltage nor nominal thickness; the spacing of
