@@ -7,11 +7,13 @@ from typing import Any
 
 from covidct.commands.compose import arguments
 from covidct.commands.progress import say
+from covidct.data.ledger import open_ledger
 from covidct.data.table import read_table
 from covidct.errors import Alarm
 from covidct.evaluation.report import write_report
 from covidct.evaluation.shortcuts.outcome import PROBES
 from covidct.evaluation.shortcuts.section import save_figure
+from covidct.training.looks import keep_seal
 from covidct.training.scoring import open_run
 from covidct.training.shortcuts.battery import RECORD, AuditSettings, audit
 
@@ -25,7 +27,10 @@ def run(values: dict[str, Any]) -> None:
     """Run the verb."""
     settings = AuditSettings(**arguments(AuditSettings, {key: values[key] for key in KEYS}, "audit"))
     trained = open_run(Path(values["run"]))
-    record = audit(trained, read_table(Path(trained.settings.data.index)), settings, say)
+    index = Path(trained.settings.data.index)
+    table = read_table(index)
+    keep_seal(trained, table, open_ledger(index), settings.partition)
+    record = audit(trained, table, settings, say)
     for outcome in record["outcomes"]:
         say(f"{MARKS[outcome['status']]:<7} {PROBES[outcome['probe']].title}: {outcome['sentence']}")
     save_figure(trained.folder.path, record["outcomes"])

@@ -7,12 +7,14 @@ from typing import Any
 
 from covidct.commands.compose import arguments
 from covidct.commands.progress import say
+from covidct.data.ledger import open_ledger
 from covidct.data.table import read_table
 from covidct.errors import Alarm
 from covidct.evaluation.explanations.section import alarm, sentences
 from covidct.evaluation.explanations.writing import RECORD
 from covidct.evaluation.report import write_report
 from covidct.training.explain.explain import ExplainSettings, explain
+from covidct.training.looks import keep_seal
 from covidct.training.scoring import open_run
 
 KEYS = ("partition", "slices", "cases", "sanity", "draws", "device", "seed")
@@ -26,7 +28,9 @@ def run(values: dict[str, Any]) -> None:
     """
     settings = ExplainSettings(**arguments(ExplainSettings, {key: values[key] for key in KEYS}, "explain"))
     trained = open_run(Path(values["run"]))
-    table = read_table(Path(trained.settings.data.index))
+    index = Path(trained.settings.data.index)
+    table = read_table(index)
+    keep_seal(trained, table, open_ledger(index), settings.partition)
     with trained.folder.lock(say):
         record = explain(trained, table, settings, say)
         for sentence in sentences(record):

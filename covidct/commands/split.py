@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from covidct.commands.progress import say
+from covidct.data.ledger import open_ledger
 from covidct.data.splits import Split, describe_split, make_split, verify_split
 from covidct.data.table import SliceTable, read_table
+from covidct.data.test_sets import refuse_training_on_sealed
 from covidct.errors import IntegrityError
 from covidct.training.settings import DataSettings, SplitSettings, read_settings
 
@@ -38,12 +40,13 @@ def frozen_split(settings: SplitSettings, table: SliceTable, index: Path) -> tup
         The verified split, its file, and whether the file was made just now.
 
     Raises:
-        IntegrityError: The file does not fit the table, was edited, or leaks.
+        IntegrityError: The file does not fit the table, was edited, or leaks; or a sealed test set would be trained on.
     """
     path = split_path(settings, index)
     if settings.file or path.is_file():
         split = Split.read(path)
         verify_split(split, table)
+        _refuse_sealed(split, table, index)
         return split, path, False
     split = make_split(
         table,
@@ -53,8 +56,17 @@ def frozen_split(settings: SplitSettings, table: SliceTable, index: Path) -> tup
         train_fraction=settings.train_fraction,
         external_sites=settings.external_sites,
     )
+    _refuse_sealed(split, table, index)
     split.write(path)
     return split, path, True
+
+
+def _refuse_sealed(split: Split, table: SliceTable, index: Path) -> None:
+    """No sealed site in training; where the source's own test set is kept apart, sites are on both sides anyway."""
+    if not split.name.startswith("official"):
+        rows = split.rows(table)
+        development = table.accepted["site"].iloc[[*rows["train"], *rows["val"]]]
+        refuse_training_on_sealed(open_ledger(index).entries(), development.unique())
 
 
 def split_path(settings: SplitSettings, index: Path) -> Path:

@@ -6,7 +6,7 @@ configurations that will be are frozen, by the digest of their weights (pre-regi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -144,6 +144,24 @@ def _refuse(entries: Sequence[Entry], sets: Sequence[TestSet], entrant: Entrant,
             where=str(ledger.path),
             remedy=f"finish choosing by validation; then `{command}` freezes the run that may look, for "
             "everyone to see in the ledger",
+        )
+
+
+def refuse_training_on_sealed(entries: Sequence[Entry], sites: Iterable[str]) -> None:
+    """Refuse to train or choose on a site that was sealed by name: that spends a test set as well as looking does.
+
+    Args:
+        entries: Every line of the ledger.
+        sites: Sites of training and validation patients.
+
+    Raises:
+        IntegrityError: One of them was sealed.
+    """
+    named = {entry.facts["site"] for entry in entries if entry.kind == "seal"}
+    if sealed := sorted(named & set(sites)):
+        raise IntegrityError(
+            f"{', '.join(sealed)} is a sealed test set, and its patients would be trained on",
+            remedy=f"keep it out: split.external_sites=[{','.join(sealed)}]",
         )
 
 

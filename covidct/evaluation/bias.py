@@ -163,7 +163,7 @@ def thresholds(record: RunRecord) -> Finding:
         return Finding(
             "not known",
             "Patient rule and thresholds were chosen on validation patients, but after this run's test slices had been "
-            "predicted; the choice did not use them, the list of rules was known by then.",
+            "predicted. The choice did not use them.",
         )
     if rule.get("name") and rule.get("slice_threshold") is None:
         return Finding("low", "Calls are made by the highest probability; no threshold could be tuned.")

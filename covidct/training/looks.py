@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from covidct.data.ledger import Ledger
 from covidct.data.table import SliceTable
 from covidct.data.test_sets import Entrant, TestSet, enter, evaluations_of, refuse_sealed, test_sets
+from covidct.errors import IntegrityError
 from covidct.evaluation.predictions import Predictions
 from covidct.files import read_json, write_json
 from covidct.provenance import code_state, digest_json
 from covidct.training.runs import RunFolder, configuration
 from covidct.training.settings import TrainSettings
+
+if TYPE_CHECKING:  # it needs torch, and `covidct ledger` does not
+    from covidct.training.scoring import TrainedRun
 
 EVALUATIONS = "evaluations.json"
 """What a run folder keeps of the ledgers: see `covidct.data.test_sets.evaluations_of`."""
@@ -50,6 +54,30 @@ def may_look(ledger: Ledger, table: SliceTable, tests: Mapping[str, np.ndarray],
         refuse_sealed(ledger, sets, entrant)
         ledger.make_ready()
     return sets
+
+
+def keep_seal(run: TrainedRun, table: SliceTable, ledger: Ledger, partition: str) -> None:
+    """Keep other looks at test slices (an audit, explanations) behind the same seal; they are not counted.
+
+    Args:
+        run: The run.
+        table: Its own index.
+        ledger: The ledger of that index.
+        partition: Of the slices that will be looked at; "val" is never sealed.
+
+    Raises:
+        IntegrityError: A test set of the run is sealed and not opened for it.
+    """
+    if partition == "val" or table.digest != run.split.index_digest:
+        return
+    tests = {name: rows for name, rows in run.split.rows(table).items() if name.startswith("test/")}
+    try:
+        refuse_sealed(
+            ledger, test_sets(table.accepted, tests), entrant_of(run.folder, run.settings, run.module.digest())
+        )
+    except IntegrityError as error:
+        remedy = f"partition=val looks at validation slices instead; or {error.remedy}"
+        raise IntegrityError(error.what, where=error.where, remedy=remedy) from None
 
 
 def record_look(

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from covidct.commands.ledger_words import as_keys
 from covidct.data.ledger import FILE, HEAD, LOCK
@@ -91,6 +92,20 @@ def test_a_sealed_site_is_refused_until_a_run_is_frozen_and_every_look_is_a_line
     assert "changed by hand" in capsys.readouterr().err
 
 
+def test_a_sealed_site_is_not_audited_or_explained_either(place, capsys):
+    """Other looks at test slices; a copy of the run that has the copied index for its own."""
+    index, run = place
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["data"]["index"] = str(index)
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert run_verb("ledger", "seal", f"index={index}", "site=site_b") == 0
+    for verb in ("audit", "explain"):
+        assert run_verb(verb, f"run={run}", "partition=test", "device=cpu") == 4
+        said = capsys.readouterr().err
+        assert "the test set site_b is sealed" in said
+        assert "partition=val" in said
+
+
 def test_where_a_look_cannot_be_written_down_none_is_taken(place, capsys):
     index, run = place
     (index / LOCK).mkdir()  # no line can be added, whoever runs the tests
@@ -98,6 +113,15 @@ def test_where_a_look_cannot_be_written_down_none_is_taken(place, capsys):
     assert evaluate(place) == 5
     assert "ledger.folder=FOLDER" in capsys.readouterr().err
     assert (run / "predictions.parquet").read_bytes() == before
+
+
+def test_a_sealed_site_is_not_split_into_training(place, capsys):
+    index, _ = place
+    assert run_verb("ledger", "seal", f"index={index}", "site=site_b") == 0
+    keys = [f"data.index={index}", "data=phantom", "split.train_fraction=0.6"]
+    assert run_verb("split", *keys) == 4
+    assert "site_b is a sealed test set" in capsys.readouterr().err
+    assert run_verb("split", *keys, "split.external_sites=[site_b]") == 0
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from covidct.data.test_sets import (
     looks_at,
     open_site,
     refuse_sealed,
+    refuse_training_on_sealed,
     seal_of,
     seal_site,
     test_sets,
@@ -162,6 +163,17 @@ def test_a_seal_on_everything_and_one_site_opened(ledger):
     closed = seal_of(ledger.entries(), "c")
     assert closed is not None
     assert closed.opened is None
+
+
+def test_a_site_sealed_by_name_is_not_trained_on(ledger):
+    seal_site(ledger, None)  # about whatever is tested on, not about the sites that are trained on
+    refuse_training_on_sealed(ledger.entries(), ["a", "b"])
+    seal_site(ledger, "b")
+    refuse_training_on_sealed(ledger.entries(), ["a"])
+    open_site(ledger, "b", ["b"], [run("1")], None)  # for evaluation; training would still spend it
+    with pytest.raises(IntegrityError, match="would be trained on") as found:
+        refuse_training_on_sealed(ledger.entries(), ["a", "b"])
+    assert "split.external_sites=[b]" in str(found.value)
 
 
 def test_opening_again_needs_a_reason_and_is_counted(ledger):
