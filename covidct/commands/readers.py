@@ -29,7 +29,7 @@ def run(values: dict[str, Any]) -> None:
             folder.path,
             Path(values["output"]),
             readers=values["simulate"],
-            split=values["split"],
+            split=values["partition"],
             rule=values["rule"],
             unit=values["unit"],
             cases=values["cases"],
@@ -41,7 +41,7 @@ def run(values: dict[str, Any]) -> None:
     report, sentences, warnings = publish_readers(
         folder.path,
         Path(values["reads"]),
-        split=values["split"],
+        split=values["partition"],
         rule=values["rule"],
         positive=values["positive"],
         model=values["model_seconds"],
@@ -63,5 +63,5 @@ def _check(values: dict[str, Any]) -> None:
         raise UsageError(f"cases={values['cases']} must be a whole number, 1 or more")
     if values["unit"] not in ("patient", "slice"):
         raise UsageError(f"unit={values['unit']} is patient or slice")
-    if values["split"] not in ("test", "val"):
-        raise UsageError(f"split={values['split']} is test or val")
+    if values["partition"] not in ("test", "val"):
+        raise UsageError(f"partition={values['split']} is test or val")

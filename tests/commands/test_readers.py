@@ -73,8 +73,8 @@ def test_reads_of_people_are_not_overwritten(run, reads, tmp_path, capsys):
         (["reads=absent.csv"], 3, "does not exist"),
         (["reads={reads}", "positive=flu"], 2, "unknown class 'flu'"),
         (["reads={reads}", "replicates=5"], 2, "100 or more"),
-        (["reads={reads}", "split=train"], 2, "test or val"),
-        (["reads={reads}", "split=val"], 3, "are not there"),
+        (["reads={reads}", "partition=train"], 2, "test or val"),
+        (["reads={reads}", "partition=val"], 3, "are not there"),
         (["reads={reads}", "model_seconds.io=0.1"], 2, "model_seconds.inference"),
     ],
 )

@@ -180,7 +180,7 @@ def all_cases(
     if frame.empty:
         raise DataRefused(
             f"the run has no predictions of its {split} partition",
-            remedy="covidct evaluate run=RUN, or readers split=val",
+            remedy="covidct evaluate run=RUN, or covidct readers partition=val",
         )
     key = "patient_key" if unit == "patient" else "slice_key"
     frame = frame.sort_values(["site", "patient_key", "slice_key"], kind="stable", ignore_index=True)
@@ -361,4 +361,4 @@ def _scores(rows: pd.DataFrame, names: Sequence[str], lowest: float) -> np.ndarr
 def check_split(split: str) -> None:
     """Refuse a partition that a reader study cannot be about."""
     if split not in ("test", "val"):
-        raise UsageError(f"split is {split!r}, not test or val")
+        raise UsageError(f"partition is {split!r}, not test or val")

@@ -231,7 +231,7 @@ def test_a_run_without_a_positive_class(normal, tmp_path):
 def test_what_cannot_be_analysed_is_said(predictions, reads):
     with pytest.raises(UsageError, match="unknown class"):
         analyse(predictions, reads, positive="flu")
-    with pytest.raises(UsageError, match="split"):
+    with pytest.raises(UsageError, match="partition"):
         analyse(predictions, reads, split="train")
     with pytest.raises(DataRefused, match="no predictions of its val"):
         analyse(predictions, reads, split="val")
