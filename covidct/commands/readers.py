@@ -64,4 +64,4 @@ def _check(values: dict[str, Any]) -> None:
     if values["unit"] not in ("patient", "slice"):
         raise UsageError(f"unit={values['unit']} is patient or slice")
     if values["partition"] not in ("test", "val"):
-        raise UsageError(f"partition={values['split']} is test or val")
+        raise UsageError(f"partition={values['partition']} is test or val")
