@@ -10,7 +10,7 @@ from covidct.commands.progress import say
 from covidct.data.ledger import open_ledger
 from covidct.data.splits import Split, describe_split, make_split, verify_split
 from covidct.data.table import SliceTable, read_table
-from covidct.data.test_sets import refuse_training_on_sealed
+from covidct.data.test_sets import SealedSite, refuse_training_on_sealed
 from covidct.errors import IntegrityError
 from covidct.training.settings import DataSettings, SplitSettings, read_settings
 
@@ -24,7 +24,7 @@ def run(values: dict[str, Any]) -> None:
     try:
         split, path, is_new = frozen_split(settings, table, index)
     except IntegrityError as error:
-        if settings.file:
+        if settings.file or isinstance(error, SealedSite) or not split_path(settings, index).is_file():
             raise
         split_path(settings, index).unlink()  # runs keep a copy of the split they used
         say(f"replacing the frozen split: {error.what}")

@@ -17,6 +17,10 @@ from covidct.errors import IntegrityError, UsageError
 from covidct.provenance import digest_json
 
 
+class SealedSite(IntegrityError):
+    """Training would spend a sealed test set."""
+
+
 @dataclass(frozen=True)
 class TestSet:
     """The slices of one site that a run is tested on.
@@ -155,11 +159,11 @@ def refuse_training_on_sealed(entries: Sequence[Entry], sites: Iterable[str]) ->
         sites: Sites of training and validation patients.
 
     Raises:
-        IntegrityError: One of them was sealed.
+        SealedSite: One of them was sealed.
     """
     named = {entry.facts["site"] for entry in entries if entry.kind == "seal"}
     if sealed := sorted(named & set(sites)):
-        raise IntegrityError(
+        raise SealedSite(
             f"{', '.join(sealed)} is a sealed test set, and its patients would be trained on",
             remedy=f"keep it out: split.external_sites=[{','.join(sealed)}]",
         )
