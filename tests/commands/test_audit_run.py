@@ -1,4 +1,4 @@
-"""`covidct audit run=...` both ways: a planted tag is found, a clean run stays quiet; a leak and lacks are said."""
+"""`covidct audit run=...` both ways: a planted tag is found, a clean run stays quiet."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from tests.conftest import TINY, run_verb
 
-CLASSES = "data.classes={names:[normal,covid19,viral],normal:normal,positive:covid19}"
-PATIENTS = "patients={site_a:{normal:12,covid19:12,viral:12},site_b:0,site_c:0}"
+CLASSES = "data.classes={names:[normal,covid19],normal:normal,positive:covid19}"
+PATIENTS = "patients={site_a:{normal:18,covid19:18},site_b:0,site_c:0}"
 
 
 def audited(folder: Path, *shortcut: str) -> tuple[int, dict[str, dict], dict]:
@@ -39,7 +39,7 @@ def test_a_planted_tag_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[st
     code, found, record = audited(tmp_path, "shortcut={tag: covid19, share: 0.9}")
     assert code == 7
     assert {"marks", "border"} <= set(record["alarms"])
-    assert found["marks"]["value"] == pytest.approx(11 / 12)
+    assert found["marks"]["value"] == pytest.approx(16 / 18)
     assert "COVID-19" in found["border"]["sentence"]
     said = capsys.readouterr()
     assert "ALARM" in said.out
@@ -53,16 +53,6 @@ def test_a_clean_run_stays_quiet(tmp_path: Path):
     undone = {name for name, outcome in found.items() if outcome["status"] == "not done"}
     assert undone == {"background_retrained", "site"}
     assert found["marks"]["value"] == 0
-
-
-def test_a_leak_shows_where_labels_are_shuffled(workshop: Path, tmp_path: Path):
-    """The paper's split by image: slices of a patient on both sides."""
-    words = ("split=paper_image_level", "profile=paper", f"data.index={workshop}/index", f"runs={tmp_path}/runs")
-    assert run_verb("train", *TINY, *words) == 0
-    [run] = (tmp_path / "runs").glob("demo-*")
-    assert run_verb("audit", f"run={run}", "probes=[shuffle]", "device=cpu") == 7
-    [outcome] = json.loads((run / "shortcuts.json").read_text())["outcomes"]
-    assert outcome["value"] > 0.6
 
 
 def test_what_cannot_be_asked_for_is_refused(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

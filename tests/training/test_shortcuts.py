@@ -12,8 +12,10 @@ from covidct.ct.lungs import lung_mask
 from covidct.data.transforms import BLACK
 from covidct.errors import UsageError
 from covidct.evaluation.predictions import read_predictions
+from covidct.evaluation.shortcuts.judges import judge_shuffle
 from covidct.training.shortcuts.battery import AuditSettings
 from covidct.training.shortcuts.linear import fitted, out_of_fold
+from covidct.training.shortcuts.probes_features import shuffled_areas
 from covidct.training.shortcuts.views import Viewer, corners, has_mark, pixel_size
 
 HU = Viewer(is_hu=True)
@@ -102,6 +104,19 @@ def test_probes_keep_patients_whole():
     assert (found.argmax(1) == labels).mean() < 0.7
     assert (fitted(numbers, labels, numbers, 2).argmax(1) == labels).mean() > 0.95
     assert out_of_fold(numbers[:4], labels[:4], patients[:4], 2, 0) is None
+
+
+@pytest.mark.parametrize("leaks", [True, False])
+def test_shuffled_labels_are_learnt_only_where_patients_leak(leaks: bool):
+    """Slices resemble their patient; with patients on both sides a shuffled label is recognised by the patient."""
+    g = np.random.default_rng(0)
+    looks = g.normal(size=(40, 30))
+    train, test = np.repeat(np.arange(20), 5), np.repeat(np.arange(20) + (0 if leaks else 20), 3)
+    slices = [looks[who] + g.normal(scale=0.5, size=(len(who), 30)) for who in (train, test)]
+    patient = np.unique(np.concatenate([train, test]), return_inverse=True)[1]
+    labels = np.arange(patient.max() + 1) % 3
+    areas = shuffled_areas(*slices, patient, labels, 3, g)
+    assert judge_shuffle(areas, 20).status == ("alarm" if leaks else "quiet")
 
 
 def test_what_is_shown_whole_is_what_was_predicted(trained: Path, tmp_path: Path):

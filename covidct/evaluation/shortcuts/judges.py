@@ -196,8 +196,10 @@ def judge_marks(labels: np.ndarray, shares: np.ndarray, p_class: np.ndarray, nam
             )
     if not rows:
         return not_done("marks", "the patients are all of one class")
-    worst = min(rows, key=lambda row: (row["p"], -abs(row["marked"] - row["others"])))
-    apart = worst["marked"] - worst["others"]
+    gaps = {row["class"]: round(row["marked"] - row["others"], 9) for row in rows}
+    # of two classes one is marked as much more as the other is less: named is the one that is marked
+    worst = min(rows, key=lambda row: (row["p"], -abs(gaps[row["class"]]), -gaps[row["class"]]))
+    apart = gaps[worst["class"]]
     if not shares.any():
         return Outcome(
             "marks", "quiet", "No slice has a small bright mark in a corner.", value=0.0, p=1.0, unit="share",

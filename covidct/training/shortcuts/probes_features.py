@@ -49,22 +49,45 @@ def shuffle(seen: Seen, train: Sight) -> Outcome:
     if train.features is None or test.features is None:
         return not_done("shuffle", "the network has no single last layer whose input could be taken")
     rows = np.concatenate([seen.material.train, seen.material.audited])
-    people, n_train = seen.material.people(rows), len(seen.material.train)
+    people = seen.material.people(rows)
     if len(people) < 2 * LEAST:
         return not_done("shuffle", f"too few patients ({len(people)})")
-    generator = seen.generator(9)
-    areas: list[float] = []
-    for _ in range(SHUFFLES):
-        labels = generator.permutation(people.labels)[people.of_slice]
-        if len(np.unique(labels[:n_train])) < 2:
-            continue
-        scores = fitted(train.features, labels[:n_train], test.features, len(seen.names))
-        found = against_chance(labels[n_train:], scores, np.zeros(len(scores), int), 1, generator)
-        if found is not None:
-            areas.append(found.value)
+    areas = shuffled_areas(
+        train.features, test.features, people.of_slice, people.labels, len(seen.names), seen.generator(9)
+    )
     if len(areas) < SHUFFLES / 2:
         return not_done("shuffle", "shuffled labels leave one class alone on a side")
     return judge_shuffle(areas, len(seen.people))
+
+
+def shuffled_areas(
+    train: np.ndarray,
+    test: np.ndarray,
+    patient: np.ndarray,
+    labels: np.ndarray,
+    n_classes: int,
+    generator: np.random.Generator,
+) -> list[float]:
+    """Mean AUCs of slices after fits on shuffled labels; shuffles that leave one class alone are left out.
+
+    Args:
+        train: float [n, D], features of training slices.
+        test: float [m, D], of audited ones.
+        patient: int [n + m], patient of each slice, training first.
+        labels: int [P], of the patients.
+        n_classes: K.
+        generator: Of the shuffles.
+    """
+    areas: list[float] = []
+    for _ in range(SHUFFLES):
+        shuffled = generator.permutation(labels)[patient]
+        if len(np.unique(shuffled[: len(train)])) < 2:
+            continue
+        scores = fitted(train, shuffled[: len(train)], test, n_classes)
+        found = against_chance(shuffled[len(train) :], scores, np.zeros(len(test), int), 1, generator)
+        if found is not None:
+            areas.append(found.value)
+    return areas
 
 
 def site(material: Material, people: People, sight: Sight, replicates: int, seed: int) -> Outcome:
