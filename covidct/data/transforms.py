@@ -267,8 +267,8 @@ class SliceTransform:
 
     def fitted(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """A mask of the slice, `[rows, cols]`, in the square of `base`: True where it covers half of a pixel or more."""
-        square: npt.NDArray[np.bool_] = self._square(torch.from_numpy(mask.astype(np.float32))[None])[0].numpy() >= 0.5
-        return square
+        share = self._square(torch.from_numpy(mask.astype(np.float32))[None])[0].numpy()
+        return np.asarray(share >= 0.5)
 
     def finish(self, base: npt.NDArray[np.int16], chance: Sequence[int] | None = None) -> torch.Tensor:
         """Turn a base image into the tensor of a batch: one channel per window, augmented.

@@ -198,8 +198,8 @@ def save_mistakes(run_folder: Path, slices: Sequence[tuple[ArrayLike, Mapping[st
     """Keep the worst mistakes of a run as pictures, for a report that is made without the scans.
 
     Writes `figures/mistakes/<n>.png` (8-bit grey), `figures/mistakes.json` and `tables/mistakes.csv` (captions, with
-    each file's name) and one `figures/mistakes.png|svg` with all of them. Pictures of an earlier evaluation are removed. Without slices only the
-    empty list is written, which the report tells apart from a list that was never made.
+    each file's name) and one `figures/mistakes.png|svg` with all of them. Pictures of an earlier evaluation are
+    removed. Without slices only the empty list is written, which the report tells apart from a list never made.
 
     Args:
         run_folder: Folder of one run.
