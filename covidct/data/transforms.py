@@ -266,7 +266,7 @@ class SliceTransform:
         return np.rint(square.numpy()).astype(np.int16)
 
     def fitted(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """A mask of the slice, `[rows, cols]`, in the square of `base`: True where it covers half of a pixel or more."""
+        """A mask of the slice, `[rows, cols]`, in the square of `base`: True from half a pixel on."""
         share = self._square(torch.from_numpy(mask.astype(np.float32))[None])[0].numpy()
         return np.asarray(share >= 0.5)
 
