@@ -210,9 +210,7 @@ def sites_compared(record: RunRecord) -> list[dict[str, Any]]:
     """The figures with all test sites side by side; empty with fewer than two sites."""
     found: list[dict[str, Any]] = []
     for (level, aggregation), title in sentences.LEVELS.items():
-        if aggregation == "validation_rule" or (
-            aggregation == "mean_probability" and record.scheme.normal is not None
-        ):
+        if aggregation == "validation_rule" or (aggregation == "mean_probability" and record.scheme.normal is not None):
             continue  # two pictures are enough to look at; the others are in the folder
         alt = f"Sites side by side, {title}: AUC, sensitivity, specificity and PPV of each class with intervals."
         image = picture(record, f"sites_test_{level}_{aggregation}", alt)
