@@ -67,7 +67,8 @@ def draw_confusion(counts: ArrayLike, rows: Sequence[str], columns: Sequence[str
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     axis.set_xlabel("Called (columns)")
-    axis.set_ylabel("True class (rows, each adds to 100 %)")
+    between = " " if len(rows) > 3 else "\n"  # two classes leave no room for one line
+    axis.set_ylabel(f"True class{between}(rows, each adds to 100 %)")
     axis.set_title(title)
     return figure
 

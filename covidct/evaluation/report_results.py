@@ -70,6 +70,7 @@ def site_results(record: RunRecord, split: str) -> list[dict[str, Any]]:
                 order.index((b["level"], b["aggregation"])),
             ),
         )
+        here, chosen_too = _without_twins(here)
         compare = record.scheme.names == FU2020 and (site == POOLED or len(sites) == 1)
         entries.append(
             {
@@ -78,10 +79,25 @@ def site_results(record: RunRecord, split: str) -> list[dict[str, Any]]:
                 "pooled": site == POOLED,
                 "patients": max(block["n_patients"] for block in here),
                 "slices": max(block["n_slices"] for block in here),
-                "blocks": [_block(record, block, compare and block["level"] == "slice") for block in here],
+                "blocks": [
+                    {
+                        **_block(record, block, compare and block["level"] == "slice"),
+                        "chosen_too": block["aggregation"] == chosen_too,
+                    }
+                    for block in here
+                ],
             }
         )
     return entries
+
+
+def _without_twins(blocks: list[Block]) -> tuple[list[Block], str | None]:
+    """The blocks, without that of the chosen rule where it says the same as another, and the name of that other."""
+    for chosen in (block for block in blocks if block["aggregation"] == "validation_rule"):
+        for block in blocks:
+            if block is not chosen and block["level"] == "patient" and block["per_class"] == chosen["per_class"]:
+                return [kept for kept in blocks if kept is not chosen], str(block["aggregation"])
+    return blocks, None
 
 
 def _block(record: RunRecord, block: Block, compare: bool) -> dict[str, Any]:

@@ -73,7 +73,8 @@ def _calibration(record: RunRecord) -> Answer:
     if not ideal:
         return Answer(question, "see", f"{text}.", "calibration")
     text += f", where a perfectly calibrated model with as many patients shows up to {percent(ideal['high'])}\u00a0%."
-    return Answer(question, "concern" if error["value"] > ideal["high"] else "holds", text, "calibration")
+    # inside the range of an ideal model an error is not shown, which is less than shown to be absent
+    return Answer(question, "concern" if error["value"] > ideal["high"] else "see", text, "calibration")
 
 
 def _explanations(contents: Mapping[str, Any]) -> Answer:

@@ -142,8 +142,8 @@ def _computed(
         for m in numbers:  # the slices of a smaller number are among those of a larger one
             drawn = inside.take(rank < m)
             for number, rule in enumerate(rules):
-                for key, right in _right(rule, drawn, scheme).items():
-                    counts[number, m][key] += right
+                for key, hits in _right(rule, drawn, scheme).items():
+                    counts[number, m][key] += hits
     found = []
     for (number, m), right in counts.items():
         shares = {

@@ -30,6 +30,7 @@ from covidct.files import replacing
 BLUE, ORANGE, SITE_COLOURS = "#0072B2", "#D55E00", ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 UNITS = {"patient": "patients", "slice": "slices"}
 POOLED, TOP = "(pooled)", "(top)"
+LEAST_WIDTH = 7.0  # inches: the report stretches a figure to its column, and letters would grow with it
 
 
 def save_calibration_figures(folder: Path, found: Mapping[str, Any]) -> list[str]:
@@ -116,7 +117,7 @@ def draw_reliability(table: pd.DataFrame, counts: pd.DataFrame) -> Figure:
     """
     table = table[table["class"] == TOP]
     sites = list(dict.fromkeys(table["site"]))
-    figure = Figure(figsize=(max(1.0 + 2.15 * len(sites), 5.4), 5.2), layout="constrained")
+    figure = Figure(figsize=(max(1.0 + 2.15 * len(sites), LEAST_WIDTH), 5.2), layout="constrained")
     axes = figure.subplots(2, len(sites), squeeze=False, sharex=True, sharey=True)
     for row, level in enumerate(LEVELS):
         for axis, site in zip(axes[row], sites, strict=True):
@@ -143,7 +144,7 @@ def draw_reliability_classes(table: pd.DataFrame, counts: pd.DataFrame) -> Figur
     table = table[(table["site"] == site) & (table["probabilities"] == "raw") & (table["class"] != TOP)]
     names = list(dict.fromkeys(table["class"]))
     colours = class_colours(names)
-    figure = Figure(figsize=(1.0 + 1.6 * len(names), 4.3), layout="constrained")
+    figure = Figure(figsize=(max(1.0 + 1.6 * len(names), LEAST_WIDTH), 4.3), layout="constrained")
     axes = figure.subplots(2, len(names), squeeze=False, sharex=True, sharey=True)
     for row, level in enumerate(LEVELS):
         for axis, name in zip(axes[row], names, strict=True):
@@ -206,7 +207,7 @@ def draw_decision(table: pd.DataFrame) -> Figure:
     """
     table = table[table["level"] == "patient"]
     sites = list(dict.fromkeys(table["site"]))
-    figure = Figure(figsize=(max(1.0 + 2.5 * len(sites), 4.6), 3.1), layout="constrained")
+    figure = Figure(figsize=(max(1.0 + 2.5 * len(sites), LEAST_WIDTH), 3.1), layout="constrained")
     axes = figure.subplots(1, len(sites), squeeze=False, sharey=True)[0]
     top = float(np.maximum(table["model"], table["treat_all"]).max())
     for axis, site in zip(axes, sites, strict=True):
@@ -243,9 +244,13 @@ def draw_conformal(table: pd.DataFrame, promise: float) -> Figure:
     panels = list(dict.fromkeys(zip(table["level"], table["sets"], strict=True)))
     sites, names = list(dict.fromkeys(table["site"])), list(dict.fromkeys(table["class"]))
     looks, pitch = _site_looks(sites), 0.75 / len(sites)
-    figure = Figure(figsize=(1.7 + 2.1 * max(len(panels), 2), 1.3 + 0.15 * len(names) * (len(sites) + 1)),
-                    layout="constrained")  # fmt: skip
-    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    lines = -(-len(panels) // 2)
+    height = lines * (0.8 + 0.15 * len(names) * (len(sites) + 1)) + 0.5
+    figure = Figure(figsize=(LEAST_WIDTH, height), layout="constrained")
+    grid = figure.subplots(lines, 2, squeeze=False, sharex=True, sharey=True)
+    axes = grid.flat[: len(panels)]
+    for unused in grid.flat[len(panels) :]:
+        unused.set_visible(False)
     words = {"marginal": "one limit", "by_class": "a limit per class"}
     for axis, (level, kind) in zip(axes, panels, strict=True):
         for row in table[(table["level"] == level) & (table["sets"] == kind)].to_dict("records"):
@@ -262,6 +267,7 @@ def draw_conformal(table: pd.DataFrame, promise: float) -> Figure:
         axis.set_xlim(0, 101)
         axis.grid(visible=True, axis="x")
         axis.set_title(f"{UNITS[level].capitalize()}, {words[kind]}", fontsize=8.5)
+    for axis in axes[-2:]:
         axis.set_xlabel("True class in the set (%)")
     axes[0].set_ylim(len(names) - 0.5, -0.5)
     axes[0].set_yticks(range(len(names)), ["all" if name == "(all)" else display(name, 20) for name in names])
