@@ -40,7 +40,8 @@ def test_a_planted_tag_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert code == 7
     assert {"marks", "border"} <= set(record["alarms"])
     assert found["marks"]["value"] == pytest.approx(16 / 18)
-    assert "COVID-19" in found["border"]["sentence"]
+    assert "COVID-19" in found["marks"]["sentence"]
+    assert "most clearly" not in found["border"]["sentence"]  # of two classes
     said = capsys.readouterr()
     assert "ALARM" in said.out
     assert "raised an alarm on the validation patients" in said.err

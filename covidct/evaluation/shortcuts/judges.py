@@ -96,8 +96,9 @@ def judge_told(
     alarmed, reach, strongest = tells(chance), chance.reach(EACH), chance.strongest
     numbers = f"mean AUC {_auc(chance.value, bounds)}, {_p(chance.p)}"
     if alarmed:
-        best = f"most clearly {display(names[strongest])}, AUC {chance.per_class[strongest]:.2f}"
-        sentence = f"{_TOLD[probe][0]}: {numbers}; {best}. {_TOLD[probe][1]}"
+        best = f"; most clearly {display(names[strongest])}, AUC {chance.per_class[strongest]:.2f}"
+        # of two classes neither is told more clearly than the other
+        sentence = f"{_TOLD[probe][0]}: {numbers}{best if len(names) > 2 else ''}. {_TOLD[probe][1]}"
     else:
         sentence = f"{_NOT_TOLD[probe]} beyond the pass line: {numbers}. {_power(reach, n_patients)}"
     return Outcome(
