@@ -131,6 +131,7 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         "Patients in more than one partition": None if leaked is None else f"{leaked:,}",
         "Epochs": _epochs(record),
         "Training time": _duration(record.get("seconds")),
+        "Time for a slice": _speed(record.section("speed")),
     }
     return [(name, str(value) if value not in (None, "") else "not recorded") for name, value in rows.items()]
 
@@ -153,6 +154,13 @@ def _epochs(record: RunRecord) -> str | None:
         return None
     best = record.get("best_epoch")
     return f"{len(record.history)}" + (f" · checkpoint of epoch {best}" if best is not None else "")
+
+
+def _speed(found: Any) -> str | None:
+    if not isinstance(found, Mapping):
+        return None
+    times = f"{1000 * found['io']:.0f} ms to read and prepare, {1000 * found['inference']:.0f} ms in the network"
+    return f"{times} ({found['hardware']}; {found['batch_size']} at once; mean of {found['slices']})"
 
 
 def _duration(seconds: Any) -> str | None:

@@ -14,10 +14,12 @@ from covidct.data.table import SliceTable
 from covidct.errors import DataRefused, IntegrityError
 from covidct.evaluation.operating_point import Criterion
 from covidct.evaluation.predictions import Predictions, read_predictions
+from covidct.files import write_json
 from covidct.training.assemble import loggers_of
 from covidct.training.looks import entrant_of, may_look, record_look
 from covidct.training.results import settle_before_testing, write_unseen
 from covidct.training.scoring import TrainedRun, origin, predict_rows, predictions_table, publish
+from covidct.training.speed import SPEED, measure_speed
 from covidct.training.tracking import close_loggers, log_evaluation, log_files
 from covidct.training.unseen_patients import patients_without_slices
 
@@ -59,6 +61,7 @@ def evaluate(
         record_look(ledger, sets, entrant, predictions, folder=run.folder, index_digest=table.digest, calling=calling)
         if not is_own:
             predictions = _added(run, predictions)
+        write_json(run.folder.path / SPEED, measure_speed(run, table, rows, device=device))
         unseen = patients_without_slices(table, run.split if is_own else None, run.scheme.names)
         write_unseen(run.folder, unseen, add=not is_own)
         summary, figures = publish(

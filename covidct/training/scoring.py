@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytorch_lightning as pl
 import torch
 import yaml
 
@@ -108,8 +109,30 @@ def predict_rows(
         say: Prints a line. Given, a run that was trained on trunk features is also tested on them, and they are kept:
             the next run with the same trunk finds them. For tables with an index folder of their own only.
     """
-    hush()
     data = make_datamodule(run.settings.data, table, None, seed=run.settings.seed, classes=run.scheme.names)
+    trainer = evaluation_trainer(run, device)
+    rows = np.asarray(rows, dtype=np.int64)
+    if say is not None and run.folder.read().get("features", {}).get("used"):
+        use_features(
+            run.settings,
+            run.module,
+            data,
+            {None: np.unique(rows)},
+            precision=_precision(run.settings.trainer.precision, device),
+            device=trainer.strategy.root_device,
+            say=say,
+        )
+    return predict_slices(trainer, run.module, data.evaluation_loader(rows))
+
+
+def evaluation_trainer(run: TrainedRun, device: str) -> pl.Trainer:
+    """A trainer that only predicts: one device, the run's precision.
+
+    Args:
+        run: The trained run.
+        device: Lightning's name of the accelerator, or "auto".
+    """
+    hush()
     settings = TrainerSettings(
         accelerator=device,
         devices=1,
@@ -120,19 +143,7 @@ def predict_rows(
         gradient_clip_val=None,
         deterministic="warn",
     )
-    trainer = make_trainer(settings, run.folder.path, max_epochs=1, callbacks=[], loggers=[])
-    rows = np.asarray(rows, dtype=np.int64)
-    if say is not None and run.folder.read().get("features", {}).get("used"):
-        use_features(
-            run.settings,
-            run.module,
-            data,
-            {None: np.unique(rows)},
-            precision=settings.precision,
-            device=trainer.strategy.root_device,
-            say=say,
-        )
-    return predict_slices(trainer, run.module, data.evaluation_loader(rows))
+    return make_trainer(settings, run.folder.path, max_epochs=1, callbacks=[], loggers=[])
 
 
 def _precision(trained: str, device: str) -> Any:

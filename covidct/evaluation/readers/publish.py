@@ -65,7 +65,7 @@ def publish_readers(
         slice_threshold=threshold,
         frozen=frozen,
         positive=positive,
-        model=model_seconds(model or {}),
+        model=model_seconds(model or {}) or _measured(run_folder),
         replicates=replicates,
         seed=seed,
     )
@@ -75,6 +75,12 @@ def publish_readers(
         with replacing(run_folder / "tables" / f"{name}.csv") as temporary:
             numbers.to_csv(temporary, index=False, lineterminator="\n")
     return write_report(run_folder), sentences(found), found["warnings"]
+
+
+def _measured(run_folder: Path) -> dict[str, Any] | None:
+    """The model's seconds a slice as `covidct evaluate` measured them, or None."""
+    file = run_folder / "speed.json"
+    return model_seconds(read_json(file)) if file.is_file() else None
 
 
 def write_simulated(
