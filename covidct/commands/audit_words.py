@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from covidct.commands.runs_words import WITH_VALUE, is_key, quoted
+from covidct.commands.plain_words import quoted, told_apart
 from covidct.errors import UsageError
 
 DEFAULT = "fu2020"
@@ -16,13 +16,7 @@ def as_keys(words: Sequence[str]) -> list[str]:
     Raises:
         UsageError: There are plain words, and they are not `table` with at most one file.
     """
-    kept, plain, is_value = [], [], False
-    for word in words:
-        if is_value or word.startswith("-") or is_key(word):
-            is_value = word in WITH_VALUE
-            kept.append(word)
-        else:
-            plain.append(word)
+    kept, plain = told_apart(words)
     if not plain:
         return kept
     if plain[0] != "table" or len(plain) > 2:

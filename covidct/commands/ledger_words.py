@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from covidct.commands.runs_words import WITH_VALUE, is_key, quoted
+from covidct.commands.plain_words import quoted, told_apart
 from covidct.errors import UsageError
 
 ACTIONS = ("show", "seal", "open")
@@ -21,15 +21,7 @@ def as_keys(words: Sequence[str]) -> list[str]:
     Raises:
         UsageError: The first plain word is no action.
     """
-    kept, plain, is_value = [], [], False
-    for word in words:
-        if is_value or word.startswith("-"):
-            is_value = word in WITH_VALUE
-            kept.append(word)
-        elif is_key(word):
-            kept.append(_readable(word))
-        else:
-            plain.append(word)
+    kept, plain = told_apart(words, _readable)
     if not plain:
         return kept
     action, *runs = plain

@@ -6,12 +6,11 @@ import difflib
 import re
 from collections.abc import Sequence
 
+from covidct.commands.plain_words import quoted, told_apart
 from covidct.errors import UsageError
 
 ACTIONS = ("ls", "best", "show", "diff", "export")
 
-_KEY = re.compile(r"[+~]{0,2}[\w.@/-]*?[\w@]=")
-WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
 _FIGURE = re.compile(r"(?:val|test|best)\.[\w.]+")
 
 
@@ -24,15 +23,7 @@ def as_keys(words: Sequence[str]) -> list[str]:
     Raises:
         UsageError: The first plain word is no action.
     """
-    kept, plain, is_value = [], [], False
-    for word in words:
-        if is_value or word.startswith("-"):
-            is_value = word in WITH_VALUE
-            kept.append(word)
-        elif is_key(word):
-            kept.append(_readable(word))
-        else:
-            plain.append(word)
+    kept, plain = told_apart(words, _readable)
     if not plain:
         return kept
     action, *rest = plain
@@ -47,17 +38,6 @@ def as_keys(words: Sequence[str]) -> list[str]:
     if rest:
         keys.append(f"where=[{','.join(quoted(word) for word in rest)}]")
     return [*keys, *kept]
-
-
-def is_key(word: str) -> bool:
-    """Whether a word is `key=value`, and not a folder with = in its name."""
-    return bool(_KEY.match(word)) and "/" not in word.split("=", 1)[0]
-
-
-def quoted(word: str) -> str:
-    """A word that Hydra takes as it is, signs and all."""
-    """The word so that Hydra reads it as one text, whatever is in it."""
-    return "'" + re.sub(r"(\\*)'", r"\1\1\\'", word) + "'"
 
 
 def _readable(word: str) -> str:
