@@ -133,7 +133,7 @@ def test_every_anchor_leads_somewhere(tmp_path):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("error", "standing"), [(0.2, "concern"), (0.1, "holds")])
+@pytest.mark.parametrize(("error", "standing"), [(0.2, "concern"), (0.1, "see")])
 def test_calibration_is_held_against_an_ideal_model_of_the_same_size(tmp_path, error, standing):
     top = {"ece": figure(error, 0.05, 0.3), "ideal": {"mean": 0.08, "low": 0.05, "high": 0.15}}
     raw = {"mean_confidence": 0.9, "accuracy": 0.7, "top_label": top}
