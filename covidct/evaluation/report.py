@@ -61,7 +61,7 @@ def view(record: RunRecord) -> dict[str, Any]:
         "flaws": sentences.PAPER_FLAWS,
         "synthetic": bool(record.run.get("synthetic")),
         "random_start": bool((record.get("weights") or {}).get("random_start")),
-        "weights_note": (record.get("weights") or {}).get("note"),
+        "weights_note": _without_warning((record.get("weights") or {}).get("note")),
         "findings": sentences.findings(record),
         "glance": glance(record),
         "warnings": sentences.warnings(record),
@@ -82,6 +82,14 @@ def view(record: RunRecord) -> dict[str, Any]:
         "predictions": flattened(record.predictions),
         "limits": sentences.limits(record),
     }
+
+
+def _without_warning(note: Any) -> str | None:
+    """The note on a random start without its first words, which the report prints itself."""
+    if not note:
+        return None
+    text = str(note).removeprefix("RANDOM START: ")
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
 
 
 def _rule(summary: Mapping[str, Any]) -> str:

@@ -16,4 +16,8 @@ step split data=phantom data.index="$out/index" "$sites"
 step train experiment=demo data.index="$out/index" runs="$out/runs"
 run=$(ls -td "$out"/runs/demo-*/ | head -n 1)
 step evaluate run="$run"
+step readers run="$run" simulate=3 output="$out/reads.csv"
+step readers run="$run" reads="$out/reads.csv"
+printf '\n\033[1m$ covidct audit run=%s\033[0m\n' "$run"
+"$covidct" audit run="$run" || [ $? -eq 7 ]   # an alarm is a result; anything else ends the demo
 printf '\n%s seconds. Open %sreport.html\n' $((SECONDS - started)) "$run"
