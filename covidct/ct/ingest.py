@@ -1,4 +1,4 @@
-"""One file in, one record out: what a file holds, or why it cannot be used. Nothing a file contains raises.
+"""One file in, its records out: what each slice in it is, or why it cannot be used. Nothing a file contains raises.
 
 Records hold what the header says about the patient in the clear. They stay inside the process that builds the index,
 which turns them into pseudonyms.
@@ -7,17 +7,20 @@ which turns them into pseudonyms.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydicom.dataset import Dataset
 
 from covidct.ct.hounsfield import is_lossy, refuse_unless_ct
+from covidct.ct.measures import Measures, measure
 from covidct.ct.read import kind_of, open_dicom, pixel_spacing, read_slice, slice_of
 from covidct.errors import CovidctError, DataRefused
 
 Vector = tuple[float, float, float]
+
+_PER_YEAR = {"D": 365, "W": 52, "M": 12, "Y": 1}
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,11 @@ class Header:
         kernel: Convolution kernel, or None.
         acquired_year: Year of acquisition (or series, or study), or None.
         lossy: Whether lossy compression is declared.
+        age_years: Patient's Age (0010,1010) in whole years, or None.
+        sex: `"F"`, `"M"`, `"O"` or None.
+        kvp: Tube voltage in kV, or None.
+        thickness_mm: Slice thickness, or None.
+        acquisition: Acquisition Number, or None.
     """
 
     patient_id: str
@@ -59,6 +67,11 @@ class Header:
     kernel: str | None = None
     acquired_year: int | None = None
     lossy: bool = False
+    age_years: int | None = None
+    sex: str | None = None
+    kvp: float | None = None
+    thickness_mm: float | None = None
+    acquisition: int | None = None
 
     @property
     def normal(self) -> Vector:
@@ -69,7 +82,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Record:
-    """What one file is.
+    """What one slice in a file is, or what a whole file is that cannot be used.
 
     Args:
         path: As it was given.
@@ -81,6 +94,8 @@ class Record:
         lossy: Whether lossy compression is declared.
         header: Geometry and origin; None for images.
         patient_id: From the header, also of a refused DICOM file where it could be read; None otherwise.
+        frame: 0-based number of the slice in its file; 0 for a file that is refused as a whole.
+        measures: Numbers about the pixels; None where they were not decoded.
     """
 
     path: str
@@ -92,15 +107,17 @@ class Record:
     lossy: bool = False
     header: Header | None = None
     patient_id: str | None = None
+    frame: int = 0
+    measures: Measures | None = None
 
 
-def ingest(root: Path, path: str, kinds: tuple[str, ...]) -> Record:
-    """Look at one file and decode it.
+def ingest(root: Path, path: str, kinds: tuple[str, ...]) -> list[Record]:
+    """Look at one file and decode it: one record for each slice in it, or one that says why there is none.
 
     Args:
         root: The data folder.
         path: The file, relative to it.
-        kinds: What the source consists of: some of `"dicom"`, `"png"`, `"jpeg"`.
+        kinds: What the source consists of: some of `"dicom"`, `"nifti"`, `"png"`, `"jpeg"`.
     """
     patient_id: str | None = None
     try:
@@ -120,11 +137,10 @@ def ingest(root: Path, path: str, kinds: tuple[str, ...]) -> Record:
         if picture.pixels.min() == picture.pixels.max():
             raise DataRefused("blank: one value everywhere")
         rows, cols = picture.pixels.shape
-        return Record(
-            path, "", picture.units, picture.pixel_hash(), rows, cols, picture.lossy, header, patient_id
-        )  # fmt: skip
+        about = Record(path, "", picture.units, picture.pixel_hash(), rows, cols, picture.lossy, header, patient_id)
+        return [replace(about, measures=measure(picture))]
     except CovidctError as error:
-        return Record(path, error.what, patient_id=patient_id)
+        return [Record(path, error.what, patient_id=patient_id)]
 
 
 def header_of(dataset: Dataset) -> Header:
@@ -162,6 +178,11 @@ def header_of(dataset: Dataset) -> Header:
         kernel=_text(dataset, "ConvolutionKernel") or None,
         acquired_year=_year(dataset),
         lossy=is_lossy(dataset),
+        age_years=_age(dataset),
+        sex=_text(dataset, "PatientSex") if _text(dataset, "PatientSex") in ("F", "M", "O") else None,
+        kvp=_number(dataset, "KVP"),
+        thickness_mm=_number(dataset, "SliceThickness"),
+        acquisition=_whole(dataset, "AcquisitionNumber"),
     )
 
 
@@ -187,3 +208,25 @@ def _year(dataset: Dataset) -> int | None:
         if len(year) == 4 and year.isascii() and year.isdigit() and 1970 <= int(year) <= 2100:
             return int(year)
     return None
+
+
+def _number(dataset: Dataset, keyword: str) -> float | None:
+    found: Any = dataset.get(keyword)
+    try:
+        value = float(found)
+    except (TypeError, ValueError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _whole(dataset: Dataset, keyword: str) -> int | None:
+    value = _number(dataset, keyword)
+    return int(value) if value is not None and value.is_integer() and abs(value) < 1 << 31 else None
+
+
+def _age(dataset: Dataset) -> int | None:
+    """Age String (PS3.5 6.2): nnnD, nnnW, nnnM or nnnY; whole years, None where it is missing or malformed."""
+    text = _text(dataset, "PatientAge")
+    if len(text) != 4 or not (text[:3].isascii() and text[:3].isdigit()) or text[3] not in _PER_YEAR:
+        return None
+    return int(text[:3]) // _PER_YEAR[text[3]]

@@ -12,6 +12,7 @@ from covidct.ct.ingest import Record
 from covidct.ct.phantom.network import RECORD as PHANTOM_RECORD
 from covidct.ct.series import Series, arrange
 from covidct.ct.window import GRAY8
+from covidct.data.measures import make_measures
 from covidct.data.pseudonyms import Pseudonymizer
 from covidct.data.reading import find_files, read_files
 from covidct.data.sources import SOURCES, Claim, Layout
@@ -76,22 +77,31 @@ def build_index(
     read = read_files(root, [path for path, reason in found if not reason], layout.kinds, workers=workers,
                       progress=progress)  # fmt: skip
     records = sorted(
-        [*read, *(Record(path, reason) for path, reason in found if reason)], key=lambda record: record.path
+        [*read, *(Record(path, reason) for path, reason in found if reason)],
+        key=lambda record: (record.path, record.frame),
     )
     entries = [_enter(layout, record, pseudonyms) for record in records]
     _exclude_two_labels(entries)
     _refuse_copies(entries)
     rows, extra = _place(layout, entries, pseudonyms)
+    measured = [_measured(entry) for entry in entries if entry.record.measures is not None]
     accepted = [entry for entry in entries if not entry.reason]
     counts = {
-        "files_read": len(records),
+        "files_read": len(found),
         "accepted": len(accepted),
         "patients": len({entry.patient_key for entry in accepted}),
         "lossy_slices": sum(entry.record.lossy for entry in accepted),
         "synthetic": (root / PHANTOM_RECORD).is_file(),
         **extra,
     }
-    return make_table(rows, root=root, source=source, classes=classes or SOURCES[source].classes, counts=counts)
+    return make_table(
+        rows,
+        root=root,
+        source=source,
+        classes=classes or SOURCES[source].classes,
+        counts=counts,
+        measures=make_measures(measured),
+    )
 
 
 def _enter(layout: Layout, record: Record, pseudonyms: Pseudonymizer) -> _Entry:
@@ -110,6 +120,8 @@ def _identity(record: Record, claim: Claim) -> str:
     """What makes a slice that slice: its SOP Instance UID; without one its pixels, in their series or at their site."""
     if record.header is None:
         return f"{claim.site}/{record.pixel_hash}"
+    if record.header.sop_uid and record.frame:
+        return f"{record.header.sop_uid}#{record.frame}"
     return record.header.sop_uid or f"{record.header.series_uid}/{record.header.position}/{record.pixel_hash}"
 
 
@@ -131,7 +143,9 @@ def _refuse_copies(entries: list[_Entry]) -> None:
             for entry in group:
                 entry.reason = "one SOP Instance UID, different pixels"
         else:
-            for entry in sorted(group, key=lambda entry: (entry.patient_key or "", entry.record.path))[1:]:
+            for entry in sorted(
+                group, key=lambda entry: (entry.patient_key or "", entry.record.path, entry.record.frame)
+            )[1:]:
                 entry.reason = SAME_FILE
     for group in _groups(entries, lambda entry: entry.record.pixel_hash or ""):
         _one_label(group, "one picture (equal pixels)")
@@ -174,7 +188,7 @@ def _place(
     withheld = 0
     for key, members in sorted(patients.items()):
         if members[0].record.units == GRAY8:
-            members.sort(key=lambda entry: entry.record.path)
+            members.sort(key=lambda entry: (entry.record.path, entry.record.frame))
             rows += [
                 _row(entry, pseudonyms) | {"series_key": pseudonyms.uid(f"pictures of {key}"), "slice_number": number}
                 for number, entry in enumerate(members)
@@ -195,6 +209,7 @@ def _place(
     rows += [
         {
             "path": entry.record.path,
+            "frame": entry.record.frame,
             "accepted": False,
             "reason": entry.reason,
             "patient_key": entry.patient_key,
@@ -231,7 +246,7 @@ def _row(entry: _Entry, pseudonyms: Pseudonymizer) -> dict[str, Any]:
         "patient_key": entry.patient_key,
         "site": claim.site,
         "path": record.path,
-        "frame": 0,
+        "frame": record.frame,
         "rows": record.rows,
         "cols": record.cols,
         "label": claim.label,
@@ -252,5 +267,28 @@ def _row(entry: _Entry, pseudonyms: Pseudonymizer) -> dict[str, Any]:
             "scanner": header.scanner,
             "kernel": header.kernel,
             "acquired_year": header.acquired_year,
+        }
+    return row
+
+
+def _measured(entry: _Entry) -> dict[str, Any]:
+    """What was measured in a slice that was decoded, accepted or not."""
+    record, measures, header = entry.record, entry.record.measures, entry.record.header
+    assert measures is not None  # the caller has looked
+    row: dict[str, Any] = {
+        "slice_key": entry.slice_key or None,
+        "path": record.path,
+        "frame": record.frame,
+        "body_mm2": measures.body_mm2,
+        "lung_mm2": measures.lung_mm2,
+        "histogram": list(measures.histogram),
+        "fingerprint": measures.fingerprint,
+    }
+    if header is not None:
+        row |= {
+            "age_years": header.age_years,
+            "sex": header.sex,
+            "kvp": header.kvp,
+            "thickness_mm": header.thickness_mm,
         }
     return row

@@ -53,15 +53,15 @@ def find_files(root: Path) -> Iterator[tuple[str, str]]:
 def read_files(
     root: Path, paths: Sequence[str], kinds: tuple[str, ...], *, workers: int, progress: Progress | None = None
 ) -> list[Record]:
-    """Read files; the result is in the order of `paths` and does not depend on the number of workers.
+    """Read files; the records are in the order of `paths`, then of frames, and do not depend on the number of workers.
 
     A file whose decoder crashes or hangs takes its process down, not the index: it is found by reading the files of the
     broken process one by one, and refused.
     """
-    records: dict[str, Record] = {}
+    records: dict[str, list[Record]] = {}
 
-    def done(new: Sequence[Record]) -> None:
-        records.update((record.path, record) for record in new)
+    def done(new: Sequence[list[Record]]) -> None:
+        records.update((of_file[0].path, of_file) for of_file in new)
         if progress is not None:
             progress(len(records), len(paths))
 
@@ -75,11 +75,11 @@ def read_files(
                 before = len(records)
                 _read_chunks(root, [(path,)], kinds, 1, done)
                 if len(records) == before:
-                    done([Record(path, "the decoder crashed or hung")])
+                    done([[Record(path, "the decoder crashed or hung")]])
     for path in paths:
         if path not in records:
             done([ingest(root, path, kinds)])
-    return [records[path] for path in paths]
+    return [record for path in paths for record in records[path]]
 
 
 def _why_not(path: Path, inside: Path) -> str:
@@ -100,12 +100,12 @@ def _read_chunks(
     chunks: list[tuple[str, ...]],
     kinds: tuple[str, ...],
     workers: int,
-    done: Callable[[Sequence[Record]], None],
+    done: Callable[[Sequence[list[Record]]], None],
 ) -> None:
     """Read chunks until all are read or the pool breaks."""
     with _pool(workers) as pool:
         try:
-            futures: list[Future[list[Record]]] = [
+            futures: list[Future[list[list[Record]]]] = [
                 pool.submit(_read_chunk, root, chunk, kinds, _SECONDS) for chunk in chunks
             ]
             for future in as_completed(futures):
@@ -133,7 +133,7 @@ def _can_start() -> bool:
             return False
 
 
-def _read_chunk(root: Path, paths: tuple[str, ...], kinds: tuple[str, ...], seconds: float) -> list[Record]:
+def _read_chunk(root: Path, paths: tuple[str, ...], kinds: tuple[str, ...], seconds: float) -> list[list[Record]]:
     """Read files in a worker process, which ends itself when it takes too long."""
     with Path(os.devnull).open("w") as silence:
         faulthandler.dump_traceback_later(seconds, exit=True, file=silence)

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from covidct import __version__
+from covidct.data.measures import write_measures
 from covidct.errors import DataRefused, IntegrityError
 from covidct.files import read_json, replacing, write_json
 from covidct.labels import ClassScheme
@@ -89,6 +90,8 @@ class SliceTable:
         digest: SHA-256 over the accepted rows (see `content_digest`).
         classes: The scheme its labels belong to, or None.
         counts: Plain numbers about the reading, for the patient flow.
+        measures: What was measured in the slices (`covidct.data.measures`); None for a table read from disk, where
+            `read_measures` gives it.
     """
 
     frame: pd.DataFrame
@@ -97,6 +100,7 @@ class SliceTable:
     digest: str
     classes: ClassScheme | None = None
     counts: dict[str, Any] = field(default_factory=dict)
+    measures: pd.DataFrame | None = None
 
     @cached_property
     def accepted(self) -> pd.DataFrame:
@@ -127,6 +131,7 @@ def make_table(
     source: str,
     classes: ClassScheme | None = None,
     counts: Mapping[str, Any] | None = None,
+    measures: pd.DataFrame | None = None,
 ) -> SliceTable:
     """A table from plain rows; a column that a row leaves out is null there.
 
@@ -135,7 +140,7 @@ def make_table(
     """
     frame = _typed(pd.DataFrame(rows, columns=list(COLUMNS)))
     _check(frame)
-    return SliceTable(frame, Path(root), source, content_digest(frame), classes, dict(counts or {}))
+    return SliceTable(frame, Path(root), source, content_digest(frame), classes, dict(counts or {}), measures)
 
 
 def content_digest(frame: pd.DataFrame) -> str:
@@ -154,7 +159,7 @@ def content_digest(frame: pd.DataFrame) -> str:
 
 
 def write_table(table: SliceTable, folder: Path) -> Path:
-    """Write `index.parquet` and `index.json` into a folder; returns the path of the Parquet file.
+    """Write `index.parquet`, `index.json` and `measures.parquet` into a folder; returns the path of the slice table.
 
     The rows are written accepted first, in the order of `SliceTable.accepted`, then the refused ones by path.
     """
@@ -164,6 +169,8 @@ def write_table(table: SliceTable, folder: Path) -> Path:
     arrow = pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False).replace_schema_metadata(None)
     with replacing(target) as temporary:
         pq.write_table(arrow, temporary, compression="zstd")
+    if table.measures is not None:
+        write_measures(table.measures, folder)
     try:
         root = os.path.relpath(Path(table.root).resolve(), folder.resolve())
     except ValueError:  # another drive

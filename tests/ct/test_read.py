@@ -35,7 +35,7 @@ def test_a_file_with_flipped_bytes_is_read_or_refused(tmp_path, syntax):
         for place in g.integers(132, len(whole), 4):
             damaged[place] = g.integers(256)
         (tmp_path / "b.dcm").write_bytes(damaged)
-        record = ingest(tmp_path, "b.dcm", ("dicom",))
+        [record] = ingest(tmp_path, "b.dcm", ("dicom",))
         assert (record.pixel_hash is None) == bool(record.reason)
 
 
@@ -83,7 +83,7 @@ def test_deeply_nested_sequences(tmp_path, levels, reason):
     end = struct.pack("<HHI", 0xFFFE, 0xE00D, 0) + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
     place = whole.index(struct.pack("<HH2s", 0x0010, 0x0010, b"PN"))
     (tmp_path / "deep.dcm").write_bytes(whole[:place] + start * levels + end * levels + whole[place:])
-    assert ingest(tmp_path, "deep.dcm", ("dicom",)).reason == reason
+    assert ingest(tmp_path, "deep.dcm", ("dicom",))[0].reason == reason
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1"])

@@ -92,7 +92,7 @@ def test_a_real_slice_with_padding_minus_2000_goes_no_lower_than_the_floor():
 @pytest.mark.parametrize("folder", ["COVID-19 subjects/P001", "Cap subjects/cap002", "Normal subjects/normal001"])
 def test_real_series_are_ordered_by_place_and_have_plausible_hounsfield_values(folder):
     paths = sorted((SERIES / folder).iterdir())[::6]
-    records = [ingest(SERIES, path.relative_to(SERIES).as_posix(), ("dicom",)) for path in paths]
+    records = [ingest(SERIES, path.relative_to(SERIES).as_posix(), ("dicom",))[0] for path in paths]
     assert [record.reason for record in records if record.reason] == []
     series, refused = arrange([record.header for record in records])
     assert (len(series), refused) == (1, {})

@@ -20,7 +20,7 @@ def test_names_and_instance_numbers_do_not_matter(tmp_path):
     """The files are written with both running against the anatomy."""
     write_series(tmp_path, [-30, -12.5, 0, 5, 40])
     paths = sorted(path.name for path in tmp_path.iterdir())
-    headers = [ingest(tmp_path, path, ("dicom",)).header for path in paths]
+    headers = [ingest(tmp_path, path, ("dicom",))[0].header for path in paths]
     series, refused = arrange(headers)
     assert refused == {}
     assert [headers[n].position[2] for n in series[0].members] == [-30, -12.5, 0, 5, 40]
@@ -123,4 +123,4 @@ def test_gaps_are_seen():
 )
 def test_a_slice_without_a_place_is_refused(tmp_path, elements, reason):
     write_ct(tmp_path / "a.dcm", **elements)
-    assert reason in ingest(tmp_path, "a.dcm", ("dicom",)).reason
+    assert reason in ingest(tmp_path, "a.dcm", ("dicom",))[0].reason

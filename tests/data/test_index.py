@@ -298,7 +298,11 @@ def test_patient_numbers_cannot_leave_the_index(hospital, tmp_path):
     table = index(hospital, classes=None)
     assert table.accepted["patient_key"].nunique() == 7
     write_table(table, tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["index.json", "index.parquet"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "index.json",
+        "index.parquet",
+        "measures.parquet",
+    ]
     assert json.loads((tmp_path / "out" / "index.json").read_text())["counts"]["patients"] == 7
 
 
