@@ -12,7 +12,8 @@ from covidct.evaluation import metrics
 from covidct.evaluation.comparisons import holm
 from covidct.evaluation.intervals import FEW_PATIENTS, NO_SPREAD, TOO_FEW, UNDEFINED, Interval, proportion
 from covidct.evaluation.patient import CONFLICT, NO_RESULT
-from covidct.evaluation.readers.raters import Cases, Rater, Target
+from covidct.evaluation.readers.cases import Cases, Target
+from covidct.evaluation.readers.raters import Rater
 from covidct.evaluation.significance.clustered import compare
 from covidct.evaluation.significance.delong import areas, ends
 from covidct.evaluation.significance.paired import cochran

@@ -9,6 +9,7 @@ import numpy as np
 
 from covidct.errors import UsageError
 from covidct.evaluation.readers.accuracy import groups_of
+from covidct.evaluation.readers.cases import Cases, Target
 from covidct.evaluation.readers.mrmc import (
     FIXED,
     RANDOM,
@@ -21,7 +22,7 @@ from covidct.evaluation.readers.mrmc import (
     shares,
     single_modality,
 )
-from covidct.evaluation.readers.raters import Cases, Rater, Target
+from covidct.evaluation.readers.raters import Rater
 from covidct.evaluation.significance.delong import areas, placements
 
 AUC = "auc"

@@ -12,8 +12,8 @@ import pandas as pd
 from covidct.errors import DataRefused, UsageError
 from covidct.evaluation.operating_point import read_operating_point
 from covidct.evaluation.predictions import Predictions, read_predictions
+from covidct.evaluation.readers.cases import Cases, all_cases, chosen
 from covidct.evaluation.readers.figures import save_reader_figures
-from covidct.evaluation.readers.raters import Cases, all_cases, chosen
 from covidct.evaluation.readers.reading_time import model_seconds
 from covidct.evaluation.readers.simulator import simulate
 from covidct.evaluation.readers.study import analyse

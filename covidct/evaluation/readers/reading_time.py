@@ -15,7 +15,8 @@ from scipy import stats
 
 from covidct.errors import UsageError
 from covidct.evaluation.intervals import FEW_PATIENTS, LEVEL
-from covidct.evaluation.readers.raters import Cases, Rater
+from covidct.evaluation.readers.cases import Cases
+from covidct.evaluation.readers.raters import Rater
 
 LEAST_PAIRS = 3
 """Patients below which a ratio of times has neither interval nor test."""

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from covidct.errors import UsageError
-from covidct.evaluation.readers.raters import Cases
+from covidct.evaluation.readers.cases import Cases
 
 MOST_READERS = 50
 STEPS = np.array([0.5, 1.0, 1.75, 2.75])

@@ -13,18 +13,9 @@ from covidct.evaluation import metrics
 from covidct.evaluation.predictions import Predictions
 from covidct.evaluation.readers.accuracy import against_model, row_of
 from covidct.evaluation.readers.agreement import cohen, fleiss, pairs, with_interval
+from covidct.evaluation.readers.cases import Cases, all_cases, check_split, matched, target_of
 from covidct.evaluation.readers.multireader import group_tests
-from covidct.evaluation.readers.raters import (
-    NOT_READ,
-    Cases,
-    Rater,
-    all_cases,
-    check_split,
-    matched,
-    raters_of,
-    repeated_calls,
-    target_of,
-)
+from covidct.evaluation.readers.raters import NOT_READ, Rater, raters_of, repeated_calls
 from covidct.evaluation.readers.reading_time import times_of
 from covidct.evaluation.readers.reads import RATING, read_reads
 from covidct.evaluation.rule_spec import RuleSpec

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from covidct.errors import DataRefused
-from covidct.evaluation.readers.raters import all_cases, matched
+from covidct.evaluation.readers.cases import all_cases, matched
 from covidct.evaluation.readers.reads import read_reads
 from tests.evaluation.factories import FIVE, by_hand, simulated
 from tests.evaluation.readers.tables import perfect, write

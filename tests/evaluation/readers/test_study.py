@@ -12,8 +12,9 @@ from statsmodels.stats.contingency_tables import cochrans_q
 from covidct.errors import DataRefused, UsageError
 from covidct.evaluation.metrics import auc
 from covidct.evaluation.patient import patient_table
+from covidct.evaluation.readers.cases import all_cases, matched, target_of
 from covidct.evaluation.readers.mrmc import average_covariances, compare_modalities
-from covidct.evaluation.readers.raters import all_cases, matched, raters_of, target_of
+from covidct.evaluation.readers.raters import raters_of
 from covidct.evaluation.readers.reads import read_reads
 from covidct.evaluation.readers.simulator import ReaderPopulation, simulate
 from covidct.evaluation.readers.study import analyse
