@@ -29,6 +29,9 @@ from covidct.errors import CovidctError, DataRefused
 MAX_BYTES = 512 * 2**20
 """The largest file opened. One uncompressed 4096 x 4096 slice is 32 MiB."""
 
+OUT_OF_MEMORY = "reading it takes more memory than there is"
+"""The reason where memory ran out, or a limit set by the caller was met."""
+
 
 @dataclass(frozen=True, eq=False)
 class Slice:
@@ -109,6 +112,18 @@ def kind_of(path: Path) -> str:
     raise DataRefused("not a DICOM, PNG or JPEG file")
 
 
+def needs_decoder(path: Path) -> bool:
+    """Whether a native decoder is at work on this file: DICOM in a JPEG family. A guess by its first kibibyte."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        with path.open("rb") as stream:
+            head = stream.read(1024)
+    except (OSError, ValueError):
+        return False
+    return head[128:132] == b"DICM" and b"1.2.840.10008.1.2.4." in head  # PS3.5 A.4: JPEG, JPEG-LS, JPEG 2000, ...
+
+
 @contextmanager
 def open_dicom(path: Path) -> Iterator[Dataset]:
     """Give a dataset; inside the block its elements may be odd without a flood of warnings that quote them.
@@ -123,9 +138,11 @@ def open_dicom(path: Path) -> Iterator[Dataset]:
                 yield pydicom.dcmread(stream)
         except CovidctError:
             raise
+        except MemoryError as error:
+            raise DataRefused(OUT_OF_MEMORY) from error
         except InvalidDicomError as error:
             raise DataRefused("not a DICOM file") from error
-        except Exception as error:  # a hostile header raises nearly anything, RecursionError and MemoryError included
+        except Exception as error:  # a hostile header raises nearly anything, RecursionError included
             raise DataRefused(f"damaged DICOM file ({type(error).__name__})") from error
 
 
@@ -169,6 +186,8 @@ def _read_image(path: Path) -> Slice:
                 return Slice(pixels, GRAY8, lossy=image.format == "JPEG")
         except CovidctError:
             raise
+        except MemoryError as error:
+            raise DataRefused(OUT_OF_MEMORY) from error
         except UnidentifiedImageError as error:
             raise DataRefused("damaged image file") from error
         except Exception as error:  # pillow's plug-ins raise OSError, SyntaxError, struct.error, ... on damaged files

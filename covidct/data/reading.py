@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import faulthandler
 import multiprocessing
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 from covidct.ct.ingest import Record, ingest
+from covidct.ct.read import OUT_OF_MEMORY, needs_decoder
+from covidct.data.limits import Limits, limited, no_core_files
 
 Progress = Callable[[int, int], None]
 
 _CHUNK = 16
 _MIN_FILES = 48  # below, starting processes takes longer than reading
-_SECONDS = 120.0  # for a chunk; a decoder that runs longer is stuck in native code and only its process can be ended
+_LIMITS = Limits()
 
 
 def find_files(root: Path) -> Iterator[tuple[str, str]]:
@@ -55,8 +58,9 @@ def read_files(
 ) -> list[Record]:
     """Read files; the records are in the order of `paths`, then of frames, and do not depend on the number of workers.
 
-    A file whose decoder crashes or hangs takes its process down, not the index: it is found by reading the files of the
-    broken process one by one, and refused.
+    Each file has its limits of memory and time. One whose decoder crashes or hangs takes its process down, not the rest:
+    what the broken processes had begun is read again file by file, and the culprit refused. Few files are read in this
+    process, but never with a native decoder, which could take it down.
     """
     records: dict[str, list[Record]] = {}
 
@@ -68,17 +72,18 @@ def read_files(
     workers = min(workers, -(-len(paths) // _CHUNK))
     if workers > 1 and len(paths) >= _MIN_FILES:
         chunks = [tuple(paths[start : start + _CHUNK]) for start in range(0, len(paths), _CHUNK)]
-        _read_chunks(root, chunks, kinds, workers, done)
-        left = [path for path in paths if path not in records]
-        if left and _can_start():
-            for path in left:
-                before = len(records)
-                _read_chunks(root, [(path,)], kinds, 1, done)
-                if len(records) == before:
-                    done([[Record(path, "the decoder crashed or hung")]])
+        while chunks:
+            _read_chunks(root, chunks, kinds, workers, done)
+            left = [chunk for chunk in chunks if chunk[0] not in records]
+            begun = left[: 2 * workers + 1]  # a pool takes its work in order, and one piece more than it has processes
+            if not _read_alone(root, [path for chunk in begun for path in chunk], kinds, done):
+                break
+            chunks = left[len(begun) :]
+    else:
+        _read_alone(root, [path for path in paths if needs_decoder(root / path)], kinds, done)
     for path in paths:
         if path not in records:
-            done([ingest(root, path, kinds)])
+            done([_read_file(root, path, kinds, _LIMITS, may_end=False)])
     return [record for path in paths for record in records[path]]
 
 
@@ -106,7 +111,7 @@ def _read_chunks(
     with _pool(workers) as pool:
         try:
             futures: list[Future[list[list[Record]]]] = [
-                pool.submit(_read_chunk, root, chunk, kinds, _SECONDS) for chunk in chunks
+                pool.submit(_read_chunk, root, chunk, kinds, _LIMITS) for chunk in chunks
             ]
             for future in as_completed(futures):
                 done(future.result())
@@ -124,20 +129,47 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
-def _can_start() -> bool:
-    """Whether processes start at all: they cannot where the main program was typed in or piped in."""
-    with _pool(1) as pool:
-        try:
-            return pool.submit(os.getpid).result() > 0
-        except BrokenProcessPool:
-            return False
+def _read_alone(
+    root: Path, paths: list[str], kinds: tuple[str, ...], done: Callable[[Sequence[list[Record]]], None]
+) -> bool:
+    """Read files one by one in a process of their own, and refuse those that end it.
+
+    Returns:
+        Whether processes start at all: they cannot where the main program was typed in or piped in.
+    """
+    left = list(paths)
+    while left:
+        with _pool(1) as pool:
+            try:
+                pool.submit(os.getpid).result()
+            except BrokenProcessPool:
+                return False
+            while left:
+                path, began = left.pop(0), time.monotonic()
+                try:
+                    done(pool.submit(_read_chunk, root, (path,), kinds, _LIMITS).result())
+                except BrokenProcessPool:
+                    late = time.monotonic() - began >= _LIMITS.cpu_seconds(_size(root / path))
+                    done([[Record(path, _LIMITS.too_long if late else "the decoder crashed")]])
+                    break
+    return True
 
 
-def _read_chunk(root: Path, paths: tuple[str, ...], kinds: tuple[str, ...], seconds: float) -> list[list[Record]]:
-    """Read files in a worker process, which ends itself when it takes too long."""
-    with Path(os.devnull).open("w") as silence:
-        faulthandler.dump_traceback_later(seconds, exit=True, file=silence)
-        try:
-            return [ingest(root, path, kinds) for path in paths]
-        finally:
-            faulthandler.cancel_dump_traceback_later()
+def _read_chunk(root: Path, paths: tuple[str, ...], kinds: tuple[str, ...], limits: Limits) -> list[list[Record]]:
+    """Read files in a worker process, which is ended when one takes too long."""
+    no_core_files()
+    return [_read_file(root, path, kinds, limits, may_end=True) for path in paths]
+
+
+def _read_file(root: Path, path: str, kinds: tuple[str, ...], limits: Limits, *, may_end: bool) -> list[Record]:
+    """Read one file within its limits."""
+    with limited(_size(root / path), limits, may_end=may_end):
+        records = ingest(root, path, kinds)
+    return [replace(one, reason=limits.too_large) if one.reason == OUT_OF_MEMORY else one for one in records]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):  # gone, or a name that no system call takes
+        return 0

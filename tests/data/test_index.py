@@ -13,6 +13,7 @@ from covidct.ct.ingest import ingest
 from covidct.ct.read import read_slice
 from covidct.data import reading
 from covidct.data.index import build_index
+from covidct.data.limits import Limits
 from covidct.data.pseudonyms import Pseudonymizer
 from covidct.data.table import write_table
 from covidct.errors import DataRefused, IntegrityError, UsageError
@@ -312,29 +313,41 @@ def test_progress_is_told(hospital, monkeypatch):
     assert told == [(n, 8) for n in range(1, 9)]
 
 
-def _crash(root, paths, kinds, seconds):
+def _crash(root, paths, kinds, limits):
     if any("two" in path for path in paths):
         os._exit(1)
-    return read_chunk(root, paths, kinds, seconds)
+    return read_chunk(root, paths, kinds, limits)
 
 
-def _hang(root, paths, kinds, seconds):
+def _hang(root, paths, kinds, limits):
     reading.ingest = lambda root, path, kinds: time.sleep(300) if "two" in path else ingest(root, path, kinds)
-    return read_chunk(root, paths, kinds, seconds)
+    return read_chunk(root, paths, kinds, limits)
 
 
-@pytest.mark.parametrize("fault", [_crash, _hang])
-def test_a_decoder_that_crashes_or_hangs_takes_no_other_file_with_it(hospital, monkeypatch, fault):
+def _spin(root, paths, kinds, limits):
+    reading.ingest = lambda root, path, kinds: sum(iter(int, 1)) if "two" in path else ingest(root, path, kinds)
+    return read_chunk(root, paths, kinds, limits)
+
+
+@pytest.mark.parametrize(
+    ("fault", "limits", "reason"),
+    [
+        (_crash, Limits(), "the decoder crashed"),
+        (_hang, Limits(seconds=0.2, patience=7), "reading it takes longer than 0.2 s + 0.5 s for each MiB"),
+        (_spin, Limits(seconds=0.2, patience=99), "reading it takes longer than 0.2 s + 0.5 s for each MiB"),
+    ],
+)
+def test_a_decoder_that_crashes_or_hangs_takes_no_other_file_with_it(hospital, monkeypatch, fault, limits, reason):
     """A segmentation fault or an endless loop in native code ends a process, not the index."""
     monkeypatch.setattr(reading, "_MIN_FILES", 2)
     monkeypatch.setattr(reading, "_CHUNK", 4)
-    monkeypatch.setattr(reading, "_SECONDS", 3.0)
+    monkeypatch.setattr(reading, "_LIMITS", limits)
     monkeypatch.setattr(reading, "_read_chunk", fault)
     for path in sorted((hospital / "south").rglob("*.dcm"))[1:]:
         path.unlink()
     table = index(hospital, workers=2)
     assert table.accepted["site"].tolist() == ["north"] * 4
-    assert table.refusals == {"the decoder crashed or hung": 1}
+    assert table.refusals == {reason: 1}
 
 
 def test_wrong_sources_and_folders(tmp_path):
