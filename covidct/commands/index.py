@@ -12,6 +12,12 @@ from covidct.data.table import SliceTable, write_table
 from covidct.errors import UsageError
 from covidct.training.settings import DataSettings, read_settings
 
+LABELS_AND_FILES = (
+    "labelled_patients_without_files", "patients_without_label", "patients_with_two_labels",
+    "slice_labels_without_files",
+)  # fmt: skip
+"""Counts of a table that say where labels and files do not meet."""
+
 
 def run(values: dict[str, Any]) -> None:
     """Run the verb."""
@@ -45,3 +51,8 @@ def describe(table: SliceTable) -> None:
         say(f"  {site}: {what}: {group['patient_key'].nunique()} patients, {len(group)} slices")
     for reason, count in table.refusals.items():
         say(f"  refused {count}: {reason}")
+    for words in LABELS_AND_FILES:
+        if table.counts.get(words):
+            say(f"  {words.replace('_', ' ')}: {table.counts[words]}")
+    for warning in table.counts.get("label_warnings", ()):
+        say(f"  WARNING, labels file: {warning}")

@@ -77,6 +77,7 @@ def build_index(
         "lossy_slices": sum(entry.record.lossy for entry in accepted),
         "synthetic": (root / PHANTOM_RECORD).is_file(),
         **extra,
+        **layout.remarks(),
     }
     return make_table(
         rows,

@@ -14,6 +14,7 @@ Classes: the user's. Split: none. Without labels and classes (`covidct predict`)
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from covidct.ct.ingest import Record
 from covidct.data.sources.labels_file import Labels, read_labels, read_slice_labels
@@ -34,6 +35,9 @@ class DicomTree(Layout):
         self._labels = labels
         self._slice_labels = slice_labels
         self._labels_path = labels_path
+        self._seen: set[tuple[str, str]] = set()
+        self._unlisted: set[str] = set()
+        self._slices_seen: set[str] = set()
 
     def wants(self, path: str) -> bool:
         """All but the tables and masks that belong to the layout."""
@@ -47,21 +51,34 @@ class DicomTree(Layout):
         if not patient:
             raise DataRefused("no PatientID")
         slice_label = self._slice_labels.get(record.header.sop_uid) if record.header else None
+        if slice_label is not None and record.header is not None:
+            self._slices_seen.add(record.header.sop_uid)
         if self._labels is None:
             return Claim(patient, UNKNOWN_SITE, slice_label=slice_label)
         site = self._site(self._labels, patient, record.path)
+        self._seen.add((site, patient))
         if (site, patient) in self._labels.excluded:
             raise DataRefused("patient carries two labels (exclusion D7)")
         label = self._labels.label_of[site, patient]
         return Claim(patient, site, label, self._labels.name, slice_label=slice_label)
 
+    def remarks(self) -> dict[str, Any]:
+        """Labels and files that do not meet, and what is doubtful in the labels."""
+        if self._labels is None:
+            return {}
+        return {
+            "labelled_patients_without_files": self._labels.without_files(self._seen),
+            "patients_without_label": len(self._unlisted),
+            "patients_with_two_labels": len(self._labels.excluded & self._seen),
+            "slice_labels_without_files": len(self._slice_labels.keys() - self._slices_seen),
+            "label_warnings": list(self._labels.warnings),
+        }
+
     def _site(self, labels: Labels, patient: str, path: str) -> str:
         sites = labels.sites_of.get(patient, ())
         if not sites:
-            bare = patient.lstrip("0")
-            if any(other.lstrip("0") == bare for other in labels.sites_of):
-                raise DataRefused("patient has no row in the labels, but one that differs by leading zeros")
-            raise DataRefused("patient has no row in the labels")
+            self._unlisted.add(patient)
+            raise DataRefused(labels.why_unlisted(patient))
         if len(sites) == 1:
             return sites[0]
         here = [site for site in sites if site in PurePosixPath(path).parts[:-1]]

@@ -1,17 +1,23 @@
-"""Reading `labels.csv` and `slices.csv`: every bad line is reported at once, and nothing is mapped silently."""
+"""Reading `labels.csv` and `slices.csv`: every bad line is reported at once, and nothing is mapped silently.
+
+Excel workbooks are refused and not read: in one, the number 0012 is 12 already and 1-2 is a date, so that the promise
+that an id is the text somebody wrote cannot be kept.
+"""
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from covidct.errors import DataRefused
-from covidct.labels import ClassScheme
+from covidct.data.sources.cells import doubt, foreign_letters, likeness, meant
+from covidct.data.sources.table_file import Problems, read_rows, read_text
+from covidct.labels import DISPLAY_NAMES, ClassScheme
 
-_SHOWN = 30
+NEEDED = ("patient", "label", "site")
+SLICES_NEEDED = ("sop_instance_uid",)
+SLICES_ALSO = ("slice_label",)
 
 
 @dataclass(frozen=True)
@@ -23,12 +29,30 @@ class Labels:
         excluded: (site, patient) of people with two diseases (exclusion D7 of the paper).
         sites_of: patient -> sites at which that number occurs.
         name: File name, for `label_source`.
+        warnings: What is allowed and probably wrong, with line numbers and without naming a patient.
     """
 
     label_of: dict[tuple[str, str], str]
     excluded: frozenset[tuple[str, str]]
     sites_of: dict[str, tuple[str, ...]]
     name: str
+    warnings: tuple[str, ...] = ()
+    _alike: frozenset[str] = field(default=frozenset(), repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_alike", frozenset(likeness(patient) for patient in self.sites_of))
+
+    def why_unlisted(self, patient: str) -> str:
+        """Why a patient who is in a file has no label: one reason, the same for all such patients."""
+        if likeness(patient) not in self._alike:
+            return "patient has no row in the labels"
+        if any(other.lstrip("0") == patient.lstrip("0") for other in self.sites_of):
+            return "patient has no row in the labels, but one that differs by leading zeros"
+        return "patient has no row in the labels, but one that differs by capitals, spaces or look-alike letters"
+
+    def without_files(self, seen: Iterable[tuple[str, str]]) -> int:
+        """How many patients of the table have no file, where `seen` are the (site, patient) that have one."""
+        return len((set(self.label_of) | self.excluded) - set(seen))
 
 
 def read_labels(path: Path, classes: ClassScheme | None) -> Labels:
@@ -39,18 +63,20 @@ def read_labels(path: Path, classes: ClassScheme | None) -> Labels:
 
     Args:
         path: UTF-8, comma separated, with a header line; byte-order mark, CRLF, quotes and blank lines are fine.
-        classes: Labels outside it are errors; None takes any.
+        classes: Labels outside it are errors; None takes any, if no two of them look alike.
 
     Raises:
         DataRefused: With every bad line, by number; patients are not named.
     """
-    problems: list[str] = []
+    problems = Problems(path)
     found: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
-    for line, row in _rows(path, ("patient", "label", "site"), problems):
+    first: dict[str, int] = {}
+    for line, row in read_rows(read_text(path, NEEDED), NEEDED, problems):
         patient, label, site = row["patient"], row["label"], row["site"]
         if classes is not None and label not in classes.names:
-            problems.append(f"line {line}: unknown class {label!r}")
+            problems.add(f"line {line}: unknown class {_shown(label)}{_did_you_mean(label, classes)}")
             continue
+        first.setdefault(label, line)
         found[site, patient].setdefault(label, line)
     label_of, excluded = {}, set()
     for key, labels in found.items():
@@ -58,16 +84,26 @@ def read_labels(path: Path, classes: ClassScheme | None) -> Labels:
             label_of[key] = next(iter(labels))
         elif classes is not None and classes.normal in labels:
             lines = " and ".join(f"{line} ({label})" for label, line in sorted(labels.items(), key=lambda i: i[1]))
-            problems.append(f"lines {lines}: one patient, normal and diseased")
+            problems.add(f"lines {lines}: one patient, normal and diseased")
         else:
             excluded.add(key)
-    if not found and not problems:
-        problems.append("no patient is listed")
-    _refuse(path, problems, None if classes is None else f"labels are {list(classes.names)}, spelt exactly like this")
+    if classes is None:
+        for one, *others in _alike(first):
+            names = ", ".join(f"{_shown(name)} (line {first[name]})" for name in (one, *others))
+            problems.add(f"lines {first[one]} and later: labels that look alike: {names}")
+    if not found and not problems.count:
+        problems.add("no patient is listed")
+    problems.refuse(None if classes is None else f"labels are {list(classes.names)}, spelt exactly like this")
     sites: dict[str, list[str]] = defaultdict(list)
     for site, patient in found:
         sites[patient].append(site)
-    return Labels(label_of, frozenset(excluded), {p: tuple(sorted(s)) for p, s in sites.items()}, Path(path).name)
+    return Labels(
+        label_of,
+        frozenset(excluded),
+        {p: tuple(sorted(s)) for p, s in sites.items()},
+        Path(path).name,
+        tuple(_warnings({key: min(labels.values()) for key, labels in found.items()})),
+    )
 
 
 def read_slice_labels(path: Path) -> dict[str, int]:
@@ -79,69 +115,63 @@ def read_slice_labels(path: Path) -> dict[str, int]:
     Raises:
         DataRefused: With every bad line, by number.
     """
-    problems: list[str] = []
+    problems = Problems(path)
     found: dict[str, int] = {}
-    for line, row in _rows(path, ("sop_instance_uid",), problems, also=("slice_label",)):
+    text = read_text(path, (*SLICES_NEEDED, *SLICES_ALSO))
+    for line, row in read_rows(text, SLICES_NEEDED, problems, also=SLICES_ALSO):
         uid, value = row["sop_instance_uid"], row["slice_label"]
         if value == "":
             continue
         if value not in ("0", "1"):
-            problems.append(f"line {line}: slice_label {value!r} is not 0, 1 or empty")
+            problems.add(f"line {line}: slice_label {_shown(value)} is not 0, 1 or empty")
         elif found.setdefault(uid, int(value)) != int(value):
-            problems.append(f"line {line}: this slice was listed before with another label")
-    _refuse(path, problems, None)
+            problems.add(f"line {line}: this slice was listed before with another label")
+    problems.refuse()
     return found
 
 
-def _rows(
-    path: Path, needed: tuple[str, ...], problems: list[str], also: tuple[str, ...] = ()
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """Lines with all `needed` cells filled; the others become problems. Every cell stays a string: 0012 is not 12."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig", errors="strict")
-    except UnicodeDecodeError:
-        raise DataRefused("not UTF-8 text", where=str(path), remedy="save it as CSV UTF-8") from None
-    except OSError as error:
-        raise DataRefused(
-            f"the labels cannot be read ({type(error).__name__})",
-            where=str(path),
-            remedy="a CSV file with the columns patient,label,site",
-        ) from None
-    if "\0" in text:
-        raise DataRefused("not a text file", where=str(path))
-    reader = csv.reader(text.splitlines(keepends=True), strict=True)
-    try:
-        header = [cell.strip() for cell in next(reader, [])]
-        if missing := [name for name in needed + also if header.count(name) != 1]:
-            hint = "; it seems to be separated by ';': save it with commas" if any(";" in h for h in header) else ""
-            raise DataRefused(
-                f"the header line needs the column {', '.join(missing)} once{hint}",
-                where=str(path),
-                remedy=f"first line: {','.join(needed + also)}",
-            )
-        for cells in reader:
-            line = reader.line_num
-            if not any(cell.strip() for cell in cells):
-                continue
-            if len(cells) != len(header):
-                problems.append(f"line {line}: {len(cells)} cells, the header has {len(header)}")
-                continue
-            row = dict(zip(header, cells, strict=True))
-            bad = [f"{name} is empty" for name in needed if not row[name].strip()]
-            bad += [
-                f"{name} has spaces around it"
-                for name in needed
-                if row[name].strip() and row[name] != row[name].strip()
-            ]
-            if bad:
-                problems.append(f"line {line}: {', '.join(bad)}")
-            else:
-                yield line, row
-    except csv.Error as error:
-        problems.append(f"line {reader.line_num}: {error}")
+def _shown(word: str) -> str:
+    """A label for a message, cut where somebody put a whole text there."""
+    return ascii(word) if len(word) <= 40 else ascii(word[:40]) + "..."
 
 
-def _refuse(path: Path, problems: list[str], remedy: str | None) -> None:
-    if problems:
-        shown = problems[:_SHOWN] + ([f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else [])
-        raise DataRefused(f"{len(problems)} bad lines:\n    " + "\n    ".join(shown), where=str(path), remedy=remedy)
+def _did_you_mean(label: str, classes: ClassScheme) -> str:
+    known = {DISPLAY_NAMES.get(name, name): name for name in classes.names} | {name: name for name in classes.names}
+    words = f" with {strange}" if (strange := foreign_letters(label)) else ""
+    guess = meant(label, known)
+    return f"{words}; did you mean {guess!r}?" if guess else words
+
+
+def _alike(words: Iterable[str]) -> list[list[str]]:
+    """Groups of different words that people may take for each other."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for word in words:
+        groups[likeness(word)].append(word)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _warnings(line_of: Mapping[tuple[str, str], int]) -> list[str]:
+    """Doubts about ids and sites."""
+    told = []
+    by_look: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    looks: dict[str, list[int]] = defaultdict(list)
+    for (site, patient), line in line_of.items():
+        by_look[site, likeness(patient)][patient] = line
+        if look := doubt(patient):
+            looks[look].append(line)
+    if alike := [sorted(group.values()) for group in by_look.values() if len(group) > 1]:
+        told.append(
+            f"{len(alike)} groups of patients whose ids differ only by leading zeros, capitals, spaces or look-alike "
+            f"letters; they are taken for different people: {_lines([line for group in alike for line in group])}"
+        )
+    told += [
+        f"{len(lines)} patient ids look like {look}; has a spreadsheet changed them? {_lines(lines)}"
+        for look, lines in looks.items()
+    ]
+    if sites := _alike(dict.fromkeys(site for site, _ in line_of)):
+        told.append(f"sites that look alike are taken for different ones: {'; '.join(map(str, sites))}")
+    return told
+
+
+def _lines(lines: list[int]) -> str:
+    return "lines " + ", ".join(map(str, sorted(lines)[:10])) + (", ..." if len(lines) > 10 else "")

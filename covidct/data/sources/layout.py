@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from covidct.ct.ingest import Record
 from covidct.ct.series import Series
@@ -53,6 +54,10 @@ class Layout(ABC):
         Raises:
             DataRefused: It belongs to nobody, or to a patient who is excluded; the reason goes into the table.
         """
+
+    def remarks(self) -> dict[str, Any]:
+        """What there is to say about the whole once every file was claimed; plain values for the table's counts."""
+        return {}
 
     def slice_labels(self, patient_id: str, series: Series) -> list[int | None] | None:  # noqa: B027 (a default)
         """Labels of a series that are known by position only, in its order; None, the default, where there are none.
