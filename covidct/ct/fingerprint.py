@@ -1,8 +1,10 @@
 """A short fingerprint of a picture that survives re-export, rescaling and noise: what looks alike has one alike.
 
-The discrete cosine transform hash: the picture in 32 x 32, its 8 x 8 lowest frequencies, each against their median
-(Zauner 2010, "Implementation and benchmarking of perceptual image hash functions"). CT slices of different people
-collide, because all chests look alike at this size: a small distance is a reason to compare pixels, never a finding.
+The discrete cosine transform hash: the picture in 64 x 64, its 16 x 16 lowest frequencies, each against their median
+(Zauner 2010, "Implementation and benchmarking of perceptual image hash functions", there with 8 x 8). CT slices of
+different people collide, because all chests look alike at this size: of 64 bits, 8 differ or fewer in one of 200 to
+3000 pairs of strangers; of 256 bits, 31 or fewer in one of 100,000 (experiments on phantoms and COVID-CT). A small
+distance is a reason to compare pixels (`covidct.ct.likeness`), never a finding.
 """
 
 from __future__ import annotations
@@ -11,35 +13,40 @@ import numpy as np
 import numpy.typing as npt
 from scipy.fft import dctn
 
-BITS = 64
-_SIDE = 32
-_FREQUENCIES = 8
+BITS = 256
+_SIDE = 64
+_FREQUENCIES = 16
+_HU = (-1000, 400)  # what a lung window shows: metal and padding would drown the rest
 
 
 def fingerprint(pixels: npt.NDArray[np.generic]) -> str:
     """The fingerprint of a picture.
 
     Args:
-        pixels: `[rows, cols]`, any scale of grey.
+        pixels: `[rows, cols]`, any scale of grey; signed numbers are taken as Hounsfield values.
 
     Returns:
-        16 hexadecimal characters: 64 bits.
+        64 hexadecimal characters: 256 bits.
     """
-    small = _shrunk(np.asarray(pixels, dtype=np.float32))
-    low = dctn(small, norm="ortho")[:_FREQUENCIES, :_FREQUENCIES].ravel()
+    low = dctn(shrunk(pixels, _SIDE), norm="ortho")[:_FREQUENCIES, :_FREQUENCIES].ravel()
     bits = low > np.median(low[1:])  # the first is the mean grey: it says nothing about the shape
     return np.packbits(bits).tobytes().hex()
 
 
-def _shrunk(pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Means over 32 x 32 cells as equal in size as whole pixels allow; small pictures repeat pixels."""
+def shrunk(pixels: npt.NDArray[np.generic], side: int) -> npt.NDArray[np.float32]:
+    """A picture as `side` x `side` means over cells as equal in size as whole pixels allow, Hounsfield values clipped to
+    what a lung window shows; small pictures repeat pixels.
+    """
+    small: npt.NDArray[np.float32] = np.asarray(pixels, dtype=np.float32)
+    if np.issubdtype(pixels.dtype, np.signedinteger):
+        small = np.clip(small, *_HU)
     for axis in (0, 1):
-        size = pixels.shape[axis]
-        if size < _SIDE:
-            pixels = np.take(pixels, np.arange(_SIDE) * size // _SIDE, axis=axis)
+        size = small.shape[axis]
+        edges = np.arange(side) * size // side
+        if size < side:
+            small = np.take(small, edges, axis=axis)
         else:
-            edges = np.arange(_SIDE) * size // _SIDE
             widths = np.diff(np.append(edges, size)).astype(np.float32)
-            sums = np.add.reduceat(pixels, edges, axis=axis)
-            pixels = (sums / (widths[:, None] if axis == 0 else widths[None, :])).astype(np.float32)
-    return pixels
+            sums = np.add.reduceat(small, edges, axis=axis)
+            small = (sums / (widths[:, None] if axis == 0 else widths[None, :])).astype(np.float32)
+    return small

@@ -1,0 +1,1 @@
+"""The page of an audited data set."""
