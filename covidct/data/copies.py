@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from covidct.data.entries import Entry
 from covidct.errors import IntegrityError
@@ -19,15 +20,13 @@ def refuse_copies(entries: list[Entry]) -> None:
     """
     for group in _groups(entries, lambda entry: entry.slice_key):
         _one_label(group, "one slice (SOP Instance UID)")
-        if len({entry.record.pixel_hash for entry in group}) > 1:
+        if len({entry.pixel_hash for entry in group}) > 1:
             for entry in group:
                 entry.reason = "one SOP Instance UID, different pixels"
         else:
-            for entry in sorted(
-                group, key=lambda entry: (entry.patient_key or "", entry.record.path, entry.record.frame)
-            )[1:]:
+            for entry in sorted(group, key=lambda entry: entry.patient_key or "")[1:]:  # entries come by path and frame
                 entry.reason = SAME_FILE
-    for group in _groups(entries, lambda entry: entry.record.pixel_hash or ""):
+    for group in _groups(entries, lambda entry: entry.pixel_hash or b""):
         _one_label(group, "one picture (equal pixels)")
         first, *others = sorted(group, key=lambda entry: (entry.patient_key or "", entry.slice_key))
         for entry in others:
@@ -35,12 +34,17 @@ def refuse_copies(entries: list[Entry]) -> None:
             entry.reason = f"same pixels as another slice of {'the patient' if same else 'another patient'}"
 
 
-def _groups(entries: list[Entry], key: Callable[[Entry], str]) -> Iterable[list[Entry]]:
-    groups: dict[str, list[Entry]] = defaultdict(list)
+def _groups(entries: list[Entry], key: Callable[[Entry], Any]) -> Iterable[list[Entry]]:
+    seen: set[Any] = set()
+    doubled: set[Any] = set()
     for entry in entries:
         if not entry.reason:
+            (doubled if key(entry) in seen else seen).add(key(entry))
+    groups: dict[Any, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if not entry.reason and key(entry) in doubled:
             groups[key(entry)].append(entry)
-    return [group for _, group in sorted(groups.items()) if len(group) > 1]
+    return [group for _, group in sorted(groups.items())]
 
 
 def _one_label(group: list[Entry], what: str) -> None:

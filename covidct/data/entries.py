@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import sys
 from dataclasses import dataclass
 
 from covidct.ct.ingest import Record
@@ -11,35 +11,69 @@ from covidct.data.sources import Claim, Layout
 from covidct.errors import DataRefused
 
 
-@dataclass
+@dataclass(slots=True)
 class Entry:
-    """One slice, or one file that is refused as a whole.
+    """One slice, or one file that is refused as a whole. There is one for every slice of the data set at once, so it
+    holds what has to be compared across patients and no more; `Reads` has the record.
 
     Args:
-        record: What its file says.
+        file: Number of the file in `Reads`.
+        frame: 0-based frame in the file.
         claim: What the source says; None where it belongs to nobody.
         reason: Why it is not accepted; "" while it is.
         slice_key: Its pseudonym; "" where the file was refused.
         patient_key: Its patient's pseudonym, also of a refused file where the patient is known.
+        pixel_hash: Of its pixels, as bytes; None where the file was refused.
+        lossy: Whether lossy compression is declared.
+        age_years: Of the patient; None where no header tells.
     """
 
-    record: Record
+    file: int
+    frame: int
     claim: Claim | None
     reason: str
     slice_key: str = ""
     patient_key: str | None = None
+    pixel_hash: bytes | None = None
+    lossy: bool = False
+    age_years: int | None = None
 
 
-def enter(layout: Layout, record: Record, pseudonyms: Pseudonymizer) -> Entry:
-    """Ask the layout whose file this is, also of a refused one: its patient may end up with no slice at all."""
-    try:
-        claim = layout.claim(record)
-    except DataRefused as error:
-        return Entry(record, None, record.reason or error.what)
-    entry = Entry(record, claim, record.reason, patient_key=pseudonyms.patient(claim.site, claim.patient_id))
-    if not record.reason:
-        entry.slice_key = pseudonyms.uid(_identity(record, claim))
-    return entry
+class Entrance:
+    """Makes entries; what many of them share is kept once.
+
+    Args:
+        layout: The source, which is asked whose each file is.
+        pseudonyms: Makes the keys.
+    """
+
+    def __init__(self, layout: Layout, pseudonyms: Pseudonymizer) -> None:
+        self._layout = layout
+        self._pseudonyms = pseudonyms
+        self._claims: dict[Claim, Claim] = {}
+        self._patients: dict[tuple[str, str], str] = {}
+
+    def enter(self, file: int, record: Record) -> Entry:
+        """Ask whose this is, also of a refused file: its patient may end up with no slice at all."""
+        reason = sys.intern(record.reason)
+        try:
+            claim = self._layout.claim(record)
+        except DataRefused as error:
+            return Entry(file, record.frame, None, reason or sys.intern(error.what))
+        claim = self._claims.setdefault(claim, claim)
+        entry = Entry(file, record.frame, claim, reason, patient_key=self._patient(claim))
+        if not reason:
+            entry.slice_key = self._pseudonyms.uid(_identity(record, claim))
+            entry.pixel_hash = bytes.fromhex(record.pixel_hash or "")
+            entry.lossy = record.lossy
+            entry.age_years = record.header.age_years if record.header is not None else None
+        return entry
+
+    def _patient(self, claim: Claim) -> str:
+        name = (claim.site, claim.patient_id)
+        if name not in self._patients:
+            self._patients[name] = self._pseudonyms.patient(*name)
+        return self._patients[name]
 
 
 def _identity(record: Record, claim: Claim) -> str:
@@ -49,14 +83,3 @@ def _identity(record: Record, claim: Claim) -> str:
     if record.header.sop_uid and record.frame:
         return f"{record.header.sop_uid}#{record.frame}"
     return record.header.sop_uid or f"{record.header.series_uid}/{record.header.position}/{record.pixel_hash}"
-
-
-def exclude_two_labels(entries: list[Entry]) -> None:
-    """Refuse patients who carry several diseases (exclusion D7 of the paper)."""
-    labels: dict[str | None, set[str]] = defaultdict(set)
-    for entry in entries:
-        if entry.claim is not None and entry.claim.label is not None:
-            labels[entry.patient_key].add(entry.claim.label)
-    for entry in entries:
-        if not entry.reason and len(labels[entry.patient_key]) > 1:
-            entry.reason = "patient carries two labels (exclusion D7)"

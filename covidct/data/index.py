@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from covidct.ct.ingest import Record
 from covidct.ct.phantom.network import RECORD as PHANTOM_RECORD
+from covidct.data.batches import Batches
 from covidct.data.copies import refuse_copies
-from covidct.data.entries import enter, exclude_two_labels
-from covidct.data.measures import make_measures
+from covidct.data.entries import Entrance
+from covidct.data.measures import SCHEMA as MEASURES
 from covidct.data.pseudonyms import Pseudonymizer
+from covidct.data.quality import Rules
 from covidct.data.reading import find_files, read_files
+from covidct.data.reads import open_reads
 from covidct.data.rows import measured, place
 from covidct.data.sources import SOURCES
 from covidct.data.table import SliceTable, make_table
@@ -28,6 +30,9 @@ def build_index(
     pseudonyms: Pseudonymizer,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
+    reads: Path | None = None,
+    say: Callable[[str], None] | None = None,
+    rules: Rules | None = None,
 ) -> SliceTable:
     """Read a data set. Every file is accepted or listed with a reason; the result does not depend on file order,
     file system or number of workers.
@@ -39,51 +44,60 @@ def build_index(
         classes: The task's classes. None: the source's own; for `dicom_tree` no labels are read and all are null.
         pseudonyms: Makes the keys.
         workers: Processes that read and decode.
-        progress: Told (files done, files in all).
+        progress: Told (files done, files in all); files that need not be read again are done from the beginning.
+        reads: Folder that keeps what was read, so that an unchanged file is not read again and a killed index goes on;
+            header values are in it, so it belongs beside the pseudonym key (`covidct.data.reads`). None: nothing is
+            kept.
+        say: Told single lines for people.
+        rules: Which of those that can be read belong in the study; None: the defaults of `Rules`.
 
     Returns:
         The table; it may have no accepted row.
 
     Raises:
-        UsageError: Unknown source.
+        UsageError: Unknown source, or a rule that it cannot be asked.
         DataRefused: There is no such folder, it holds no file, or the labels have bad lines (all are listed).
         IntegrityError: One slice, by UID or by its pixels, carries two labels.
+        Interrupted: The folder went away meanwhile.
+        ResourceError: There is no room for what is read.
     """
     if source not in SOURCES:
         raise UsageError(f"unknown source {source!r}", where="data.source", remedy=f"use one of {sorted(SOURCES)}")
-    root = Path(root)
+    rules, root = rules or Rules(), Path(root)
     if not root.is_dir():
         raise DataRefused("the data folder does not exist", where=str(root), remedy="give data.root=FOLDER")
     layout = SOURCES[source].open(root, labels, classes)
-    found = [(path, reason) for path, reason in find_files(root) if layout.wants(path)]
-    if not found:
-        raise DataRefused(f"there is no file of the layout {source} in the data folder", where=str(root))
-    read = read_files(root, [path for path, reason in found if not reason], layout.kinds, workers=workers,
-                      progress=progress)  # fmt: skip
-    records = sorted(
-        [*read, *(Record(path, reason) for path, reason in found if reason)],
-        key=lambda record: (record.path, record.frame),
-    )
-    entries = [enter(layout, record, pseudonyms) for record in records]
-    exclude_two_labels(entries)
-    refuse_copies(entries)
-    rows, extra = place(layout, entries, pseudonyms)
-    measures = [measured(entry) for entry in entries if entry.record.measures is not None]
-    accepted = [entry for entry in entries if not entry.reason]
-    counts = {
-        "files_read": len(found),
-        "accepted": len(accepted),
-        "patients": len({entry.patient_key for entry in accepted}),
-        "lossy_slices": sum(entry.record.lossy for entry in accepted),
-        "synthetic": (root / PHANTOM_RECORD).is_file(),
-        **extra,
-        **layout.remarks(),
-    }
+    with open_reads(reads, root, layout.kinds, say) as kept:
+        kept.list_files(file for file in find_files(root) if layout.wants(file.path))
+        if not kept.files:
+            raise DataRefused(f"there is no file of the layout {source} in the data folder", where=str(root))
+        if say is not None and kept.kept:
+            say(f"{kept.kept} of {kept.files} files did not change since they were read")
+        read_files(root, kept, layout.kinds, workers=workers, progress=progress)
+        entrance = Entrance(layout, pseudonyms)
+        entries, measures = [], Batches(MEASURES)
+        for file, record in kept.records():
+            entries.append(entrance.enter(file, record))
+            measures.add(measured(record, entries[-1]))
+        rules.refuse_patients(entries)
+        refuse_copies(entries)
+        rows, extra = place(layout, entries, kept, pseudonyms, rules)
+        counts = {
+            "files_read": kept.files,
+            "accepted": sum(not entry.reason for entry in entries),
+            "patients": len({entry.patient_key for entry in entries if not entry.reason}),
+            "lossy_slices": sum(entry.lossy for entry in entries if not entry.reason),
+            "synthetic": (root / PHANTOM_RECORD).is_file(),
+            "rules": rules.as_dict(),
+            **extra,
+            **layout.remarks(),
+        }
+    del entries
     return make_table(
         rows,
         root=root,
         source=source,
         classes=classes or SOURCES[source].classes,
         counts=counts,
-        measures=make_measures(measures),
+        measures=measures.table(),
     )

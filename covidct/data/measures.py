@@ -7,7 +7,6 @@ these numbers does, through the rows it accepts.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -37,18 +36,11 @@ SCHEMA = pa.schema(
 and `covidct.ct.ingest.Header`. `slice_key` is null where nobody claims the slice; `path` and `frame` always name it."""
 
 
-def make_measures(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """A table from plain rows, sorted by path and frame; what a row leaves out is null."""
-    frame = pd.DataFrame(rows, columns=list(SCHEMA.names))
-    return frame.sort_values(["path", "frame"], kind="stable", ignore_index=True)
-
-
-def write_measures(frame: pd.DataFrame, folder: Path) -> Path:
+def write_measures(measures: pa.Table, folder: Path) -> Path:
     """Write `measures.parquet` into a folder."""
     target = Path(folder) / NAME
-    arrow = pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False).replace_schema_metadata(None)
     with replacing(target) as temporary:
-        pq.write_table(arrow, temporary, compression="zstd")
+        pq.write_table(measures, temporary, compression="zstd")
     return target
 
 

@@ -2,140 +2,184 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
+import signal
 import stat
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
 from covidct.ct.ingest import Record, ingest
-from covidct.ct.read import OUT_OF_MEMORY, needs_decoder
+from covidct.ct.read import OUT_OF_MEMORY
 from covidct.data.limits import Limits, limited, no_core_files
+from covidct.data.reads import Listed, Reading, Reads, Stamp, pack
+from covidct.errors import Interrupted
 
 Progress = Callable[[int, int], None]
 
+VANISHED = "vanished while the folder was read"
+CHANGED = "changed while it was read"
+
 _CHUNK = 16
-_MIN_FILES = 48  # below, starting processes takes longer than reading
 _LIMITS = Limits()
+_ATTEMPTS = 3  # at a file that changes under the reader's eyes
 
 
-def find_files(root: Path) -> Iterator[tuple[str, str]]:
-    """Every file below a folder as (relative POSIX path, reason), sorted; the reason is "" where it may be opened.
+def find_files(root: Path) -> Iterator[Listed]:
+    """Every file below a folder, in no order; with a reason where it must not be opened.
 
     Links to folders are not followed (they can run in circles); a link to a file counts only inside the root. Pipes,
     sockets and devices are named, never opened.
     """
     inside = root.resolve()
-    found: list[tuple[str, str]] = []
+    odd: list[Listed] = []
 
-    def note(path: Path, reason: str) -> None:
+    def listed(path: Path, reason: str, stamp: Stamp | None = None) -> Listed:
         name = os.fsencode(path.relative_to(root))
         try:
-            found.append((name.decode("utf-8"), reason))
+            return Listed(name.decode("utf-8"), reason, None if reason else stamp)
         except UnicodeDecodeError:
-            found.append((name.decode("utf-8", "backslashreplace"), "file name is not UTF-8"))
+            return Listed(name.decode("utf-8", "backslashreplace"), "file name is not UTF-8", None)
 
     def unreadable(error: OSError) -> None:
-        note(Path(error.filename), "folder cannot be opened")
+        odd.append(listed(Path(error.filename), "folder cannot be opened"))
 
     for folder, folders, files in os.walk(root, followlinks=False, onerror=unreadable):
         for name in folders:
             path = Path(folder, name)
             if path.is_symlink():
-                note(path, "link to a folder (not followed)")
+                yield listed(path, "link to a folder (not followed)")
         for name in files:
             path = Path(folder, name)
-            note(path, _why_not(path, inside))
-    yield from sorted(found)
+            yield listed(path, *_look(path, inside))
+    yield from odd
 
 
 def read_files(
-    root: Path, paths: Sequence[str], kinds: tuple[str, ...], *, workers: int, progress: Progress | None = None
-) -> list[Record]:
-    """Read files; the records are in the order of `paths`, then of frames, and do not depend on the number of workers.
+    root: Path, reads: Reads, kinds: tuple[str, ...], *, workers: int, progress: Progress | None = None
+) -> None:
+    """Read the files that `reads` has no records of, and keep these there.
 
-    Each file has its limits of memory and time. One whose decoder crashes or hangs takes its process down, not the rest:
-    what the broken processes had begun is read again file by file, and the culprit refused. Few files are read in this
-    process, but never with a native decoder, which could take it down.
+    All reading is done in other processes, each file within its limits of memory and time. One whose decoder crashes or
+    hangs takes its process down, no more: what the broken processes had begun is read again file by file, and the
+    culprit refused. Where processes cannot start, because the main program was typed in or piped in, files are read in
+    this one.
+
+    Raises:
+        Interrupted: The folder itself went away; what was read is kept.
     """
-    records: dict[str, list[Record]] = {}
+    done, total = reads.kept, reads.files - reads.closed
 
-    def done(new: Sequence[list[Record]]) -> None:
-        records.update((of_file[0].path, of_file) for of_file in new)
-        if progress is not None:
-            progress(len(records), len(paths))
+    def keep(readings: list[Reading]) -> None:
+        nonlocal done
+        reads.keep(readings)
+        for _ in readings:
+            done += 1
+            if progress is not None:
+                progress(done, total)
 
-    workers = min(workers, -(-len(paths) // _CHUNK))
-    if workers > 1 and len(paths) >= _MIN_FILES:
-        chunks = [tuple(paths[start : start + _CHUNK]) for start in range(0, len(paths), _CHUNK)]
-        while chunks:
-            _read_chunks(root, chunks, kinds, workers, done)
-            left = [chunk for chunk in chunks if chunk[0] not in records]
-            begun = left[: 2 * workers + 1]  # a pool takes its work in order, and one piece more than it has processes
-            if not _read_alone(root, [path for chunk in begun for path in chunk], kinds, done):
-                break
-            chunks = left[len(begun) :]
-    else:
-        _read_alone(root, [path for path in paths if needs_decoder(root / path)], kinds, done)
-    for path in paths:
-        if path not in records:
-            done([_read_file(root, path, kinds, _LIMITS, may_end=False)])
-    return [record for path in paths for record in records[path]]
+    root = root.absolute()
+    before = _identity(root)
+    processes = max(1, min(workers, -(-(total - done) // _CHUNK)))
+    chunks = reads.unread(_CHUNK)
+    while suspects := _read_chunks(root, chunks, kinds, processes, keep):
+        if left := _read_alone(root, suspects, kinds, keep):
+            for path in itertools.chain(left, itertools.chain.from_iterable(chunks)):
+                keep([_read_file(root, path, kinds, _LIMITS, may_end=False)])
+    if before is None or _identity(root) != before:
+        raise Interrupted(
+            "the data folder went away while it was read",
+            where=str(root),
+            remedy="bring it back and run the same command: what was read is kept",
+        )
 
 
-def _why_not(path: Path, inside: Path) -> str:
+def _look(path: Path, inside: Path) -> tuple[str, Stamp | None]:
+    """Why a file must not be opened, and its stamp."""
     try:
         status = path.lstat()
         if stat.S_ISLNK(status.st_mode):
             target = path.resolve(strict=True)
             if not target.is_relative_to(inside):
-                return "link out of the data folder"
+                return "link out of the data folder", None
             status = target.stat()
     except (OSError, RuntimeError):  # RuntimeError: a loop of links, before Python 3.13
-        return "broken link"
-    return "" if stat.S_ISREG(status.st_mode) else "not a regular file"
+        return ("broken link" if path.is_symlink() else VANISHED), None
+    return ("" if stat.S_ISREG(status.st_mode) else "not a regular file"), Stamp.of(status)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from another one at the same place, such as the one below a disk that is gone."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _read_chunks(
     root: Path,
-    chunks: list[tuple[str, ...]],
+    chunks: Iterator[tuple[str, ...]],
     kinds: tuple[str, ...],
-    workers: int,
-    done: Callable[[Sequence[list[Record]]], None],
-) -> None:
-    """Read chunks until all are read or the pool breaks."""
-    with _pool(workers) as pool:
+    processes: int,
+    keep: Callable[[list[Reading]], None],
+) -> list[str]:
+    """Read chunks until all are read or the pool breaks; then give the files one of which broke it."""
+    waiting: dict[Future[list[Reading]], tuple[str, ...]] = {}
+    taken: tuple[str, ...] = ()
+    with _pool(processes) as pool:
         try:
-            futures: list[Future[list[list[Record]]]] = [
-                pool.submit(_read_chunk, root, chunk, kinds, _LIMITS) for chunk in chunks
-            ]
-            for future in as_completed(futures):
-                done(future.result())
+            while True:
+                # a few ahead, so that no process waits; not all, so that memory does not grow with the folder
+                for taken in itertools.islice(chunks, 2 * processes + 1 - len(waiting)):
+                    waiting[pool.submit(_read_chunk, root, taken, kinds, _LIMITS)] = taken
+                taken = ()
+                if not waiting:
+                    return []
+                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    keep(future.result())
+                    del waiting[future]
         except BrokenProcessPool:
-            for future in futures:
-                if future.done() and future.exception() is None:
-                    done(future.result())
+            for future in [future for future in waiting if future.done() and future.exception() is None]:
+                keep(future.result())
+                del waiting[future]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    chunks_left = dict.fromkeys([*waiting.values(), *([taken] if taken else [])])  # a broken pool may refuse the last
+    return [path for chunk in chunks_left for path in chunk]
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
-    # spawn: forking a process that runs threads (progress bars, torch) may hang it
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+def _pool(processes: int) -> ProcessPoolExecutor:
+    """Processes that are copies of a clean one with all imports done, which is started once: a new one takes 10 ms.
+
+    Copies of this process would not do: one that runs threads (progress bars, torch) may hang when it is forked.
+    """
+    context: multiprocessing.context.BaseContext
+    if sys.platform == "win32":
+        context = multiprocessing.get_context("spawn")
+    else:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+    return ProcessPoolExecutor(processes, mp_context=context, initializer=_begin)
+
+
+def _begin() -> None:
+    no_core_files()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that the user interrupts ends these
 
 
 def _read_alone(
-    root: Path, paths: list[str], kinds: tuple[str, ...], done: Callable[[Sequence[list[Record]]], None]
-) -> bool:
-    """Read files one by one in a process of their own, and refuse those that end it.
-
-    Returns:
-        Whether processes start at all: they cannot where the main program was typed in or piped in.
+    root: Path, paths: Iterable[str], kinds: tuple[str, ...], keep: Callable[[list[Reading]], None]
+) -> list[str]:
+    """Read files one by one in a process of their own, and refuse those that end it; give those that are left because
+    processes do not start.
     """
     left = list(paths)
     while left:
@@ -143,33 +187,55 @@ def _read_alone(
             try:
                 pool.submit(os.getpid).result()
             except BrokenProcessPool:
-                return False
+                return left
             while left:
                 path, began = left.pop(0), time.monotonic()
                 try:
-                    done(pool.submit(_read_chunk, root, (path,), kinds, _LIMITS).result())
+                    keep(pool.submit(_read_chunk, root, (path,), kinds, _LIMITS).result())
                 except BrokenProcessPool:
                     late = time.monotonic() - began >= _LIMITS.cpu_seconds(_size(root / path))
-                    done([[Record(path, _LIMITS.too_long if late else "the decoder crashed")]])
+                    reason = _LIMITS.too_long if late else "the decoder crashed"
+                    keep([Reading(path, pack([Record(path, reason)]), None)])
                     break
-    return True
+    return []
 
 
-def _read_chunk(root: Path, paths: tuple[str, ...], kinds: tuple[str, ...], limits: Limits) -> list[list[Record]]:
+def _read_chunk(root: Path, paths: tuple[str, ...], kinds: tuple[str, ...], limits: Limits) -> list[Reading]:
     """Read files in a worker process, which is ended when one takes too long."""
-    no_core_files()
     return [_read_file(root, path, kinds, limits, may_end=True) for path in paths]
 
 
-def _read_file(root: Path, path: str, kinds: tuple[str, ...], limits: Limits, *, may_end: bool) -> list[Record]:
-    """Read one file within its limits."""
-    with limited(_size(root / path), limits, may_end=may_end):
-        records = ingest(root, path, kinds)
-    return [replace(one, reason=limits.too_large) if one.reason == OUT_OF_MEMORY else one for one in records]
+def _read_file(root: Path, path: str, kinds: tuple[str, ...], limits: Limits, *, may_end: bool) -> Reading:
+    """Read one file within its limits, and see that it is the same before and after."""
+    file = root / path
+    for _ in range(_ATTEMPTS):
+        began_ns, before = time.time_ns(), _stamp(file)
+        with limited(before.size if before else 0, limits, may_end=may_end):
+            records = ingest(root, path, kinds)
+        after = _stamp(file)
+        if before == after:
+            break
+    else:
+        records, after = [Record(path, CHANGED)], None
+    if after is None and not os.path.lexists(file):
+        records = [Record(path, VANISHED)]
+    records = [replace(one, reason=limits.too_large) if one.reason == OUT_OF_MEMORY else one for one in records]
+    lasting = after is not None and after.settled(began_ns) and all(map(_lasting, records))
+    return Reading(path, pack(records), after if lasting else None)
+
+
+def _lasting(record: Record) -> bool:
+    """Whether it is the file that was refused, as far as one can tell: an exception or a limit may be the machine's."""
+    return not record.reason.endswith("Error)") and not record.reason.startswith("reading it takes")
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        return Stamp.of(path.stat())
+    except (OSError, ValueError):  # gone, or a name that no system call takes
+        return None
 
 
 def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except (OSError, ValueError):  # gone, or a name that no system call takes
-        return 0
+    stamp = _stamp(path)
+    return stamp.size if stamp else 0

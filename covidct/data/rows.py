@@ -3,69 +3,115 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
+import pyarrow as pa
+
+from covidct.ct.ingest import Record
 from covidct.ct.series import Series, arrange
 from covidct.ct.window import GRAY8
+from covidct.data.batches import Batches
 from covidct.data.copies import SAME_FILE
 from covidct.data.entries import Entry
 from covidct.data.pseudonyms import Pseudonymizer
+from covidct.data.quality import Rules
+from covidct.data.reads import Reads
 from covidct.data.sources import Layout
+from covidct.data.table import SCHEMA
 
 _COPIES = (SAME_FILE,)
 
 
+@dataclass(frozen=True)
+class _Member:
+    """An accepted slice of the patient whose rows are written."""
+
+    entry: Entry
+    record: Record
+
+
 def place(
-    layout: Layout, entries: list[Entry], pseudonyms: Pseudonymizer
-) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """Order what is left and write the rows."""
+    layout: Layout, entries: list[Entry], reads: Reads, pseudonyms: Pseudonymizer, rules: Rules
+) -> tuple[pa.Table, dict[str, int]]:
+    """Order what is left and write the rows, patient by patient: records of one patient are in memory at a time.
+
+    Returns:
+        Rows of the slice table (`covidct.data.table.SCHEMA`), and counts about labels of slices.
+    """
     spoiled = {entry.patient_key for entry in entries if entry.reason and entry.reason not in _COPIES}
     patients: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
         if not entry.reason:
             patients[str(entry.patient_key)].append(entry)
-    rows: list[dict[str, Any]] = []
-    withheld = 0
-    for key, members in sorted(patients.items()):
+    rows = Batches(SCHEMA)
+    counts = {"slice_labels": 0, "patients_with_slice_labels_withheld": 0}
+    for key in sorted(patients):
+        members = list(_members(patients.pop(key), reads))
         if members[0].record.units == GRAY8:
-            members.sort(key=lambda entry: (entry.record.path, entry.record.frame))
-            rows += [
-                _row(entry, pseudonyms) | {"series_key": pseudonyms.uid(f"pictures of {key}"), "slice_number": number}
-                for number, entry in enumerate(members)
+            written = [
+                _row(member, pseudonyms) | {"series_key": pseudonyms.uid(f"pictures of {key}"), "slice_number": number}
+                for number, member in enumerate(members)
             ]
-            continue
-        headers = [entry.record.header for entry in members if entry.record.header is not None]
-        series, refused = arrange(headers)
-        for number, reason in refused.items():
-            members[number].reason = reason
-        by_place: list[int | None] | None = None
-        claim = members[0].claim
-        assert claim is not None  # an entry without a reason has one
-        if len(series) == 1 and series[0].evenly_spaced and not refused and key not in spoiled:
-            by_place = layout.slice_labels(claim.patient_id, series[0])
-        withheld += by_place is None and claim.patient_id in layout.labels_by_place
-        for one in series:
-            rows += _series_rows(one, members, by_place, pseudonyms)
-    rows += [
-        {
-            "path": entry.record.path,
-            "frame": entry.record.frame,
-            "accepted": False,
-            "reason": entry.reason,
-            "patient_key": entry.patient_key,
-            "site": entry.claim.site if entry.claim else None,
-            "label": entry.claim.label if entry.claim else None,  # its patient may end up with no slice at all
-            "official_split": entry.claim.official_split if entry.claim else None,
-        }
-        for entry in entries
-        if entry.reason
-    ]
-    labelled = sum(row.get("slice_label") is not None for row in rows)
-    return rows, {"slice_labels": labelled, "patients_with_slice_labels_withheld": withheld}
+        else:
+            written, withheld = _patient_rows(layout, members, key not in spoiled, pseudonyms)
+            counts["patients_with_slice_labels_withheld"] += withheld
+        written = _within_rules(written, members, rules)
+        rows.add(written)
+        counts["slice_labels"] += sum(row.get("slice_label") is not None for row in written)
+    rows.add(_refused_row(entry, reads) for entry in entries if entry.reason)
+    return rows.table(), counts
+
+
+def _members(entries: Iterable[Entry], reads: Reads) -> Iterator[_Member]:
+    for file, group in groupby(entries, key=lambda entry: entry.file):
+        records = {record.frame: record for record in reads.of_file(file)}
+        yield from (_Member(entry, records[entry.frame]) for entry in group)
+
+
+def _within_rules(rows: list[dict[str, Any]], members: list[_Member], rules: Rules) -> list[dict[str, Any]]:
+    """The rows of slices that belong in the study. Slices have their numbers and labels already, as scanned."""
+    for member in members:
+        member.entry.reason = member.entry.reason or rules.of_slice(member.record)
+    left_out = {member.entry.slice_key for member in members if member.entry.reason}
+    return [row for row in rows if row["slice_key"] not in left_out]
+
+
+def _patient_rows(
+    layout: Layout, members: list[_Member], whole: bool, pseudonyms: Pseudonymizer
+) -> tuple[list[dict[str, Any]], bool]:
+    """The rows of one patient's DICOM slices, and whether labels by place are known and were withheld."""
+    headers = [member.record.header for member in members if member.record.header is not None]
+    series, refused = arrange(headers)
+    for number, reason in refused.items():
+        members[number].entry.reason = reason
+    by_place: list[int | None] | None = None
+    claim = members[0].entry.claim
+    assert claim is not None  # an entry without a reason has one
+    if len(series) == 1 and series[0].evenly_spaced and not refused and whole:
+        by_place = layout.slice_labels(claim.patient_id, series[0])
+    rows = [row for one in series for row in _series_rows(one, members, by_place, pseudonyms)]
+    return rows, by_place is None and claim.patient_id in layout.labels_by_place
+
+
+def _refused_row(entry: Entry, reads: Reads) -> dict[str, Any]:
+    """What is known of a slice or file that was refused: its patient may end up with no slice at all."""
+    return {
+        "path": reads.path_of(entry.file),
+        "frame": entry.frame,
+        "accepted": False,
+        "reason": entry.reason,
+        "patient_key": entry.patient_key,
+        "site": entry.claim.site if entry.claim else None,
+        "label": entry.claim.label if entry.claim else None,
+        "official_split": entry.claim.official_split if entry.claim else None,
+    }
 
 
 def _series_rows(
-    series: Series, members: list[Entry], by_place: list[int | None] | None, pseudonyms: Pseudonymizer
+    series: Series, members: list[_Member], by_place: list[int | None] | None, pseudonyms: Pseudonymizer
 ) -> list[dict[str, Any]]:
     rows = []
     for number, (member, position) in enumerate(zip(series.members, series.position_mm, strict=True)):
@@ -77,9 +123,9 @@ def _series_rows(
     return rows
 
 
-def _row(entry: Entry, pseudonyms: Pseudonymizer) -> dict[str, Any]:
+def _row(member: _Member, pseudonyms: Pseudonymizer) -> dict[str, Any]:
     """What is known of an accepted slice but its place."""
-    record, claim, header = entry.record, entry.claim, entry.record.header
+    entry, record, claim, header = member.entry, member.record, member.entry.claim, member.record.header
     assert claim is not None  # an entry without a reason has one
     row: dict[str, Any] = {
         "slice_key": entry.slice_key,
@@ -111,10 +157,11 @@ def _row(entry: Entry, pseudonyms: Pseudonymizer) -> dict[str, Any]:
     return row
 
 
-def measured(entry: Entry) -> dict[str, Any]:
-    """What was measured in a slice that was decoded, accepted or not."""
-    record, measures, header = entry.record, entry.record.measures, entry.record.header
-    assert measures is not None  # the caller has looked
+def measured(record: Record, entry: Entry) -> Iterator[dict[str, Any]]:
+    """A row of what was measured in a slice, accepted or not; none where nothing was decoded."""
+    measures, header = record.measures, record.header
+    if measures is None:
+        return
     row: dict[str, Any] = {
         "slice_key": entry.slice_key or None,
         "path": record.path,
@@ -131,4 +178,4 @@ def measured(entry: Entry) -> dict[str, Any]:
             "kvp": header.kvp,
             "thickness_mm": header.thickness_mm,
         }
-    return row
+    yield row

@@ -90,8 +90,8 @@ class SliceTable:
         digest: SHA-256 over the accepted rows (see `content_digest`).
         classes: The scheme its labels belong to, or None.
         counts: Plain numbers about the reading, for the patient flow.
-        measures: What was measured in the slices (`covidct.data.measures`); None for a table read from disk, where
-            `read_measures` gives it.
+        measured: What was measured in the slices (`covidct.data.measures.SCHEMA`), by path and frame; None for a table
+            read from disk, where `read_measures` gives it.
     """
 
     frame: pd.DataFrame
@@ -100,7 +100,12 @@ class SliceTable:
     digest: str
     classes: ClassScheme | None = None
     counts: dict[str, Any] = field(default_factory=dict)
-    measures: pd.DataFrame | None = None
+    measured: pa.Table | None = None
+
+    @property
+    def measures(self) -> pd.DataFrame | None:
+        """`measured` as `read_measures` gives it."""
+        return None if self.measured is None else self.measured.to_pandas()
 
     @cached_property
     def accepted(self) -> pd.DataFrame:
@@ -125,20 +130,20 @@ class SliceTable:
 
 
 def make_table(
-    rows: list[dict[str, Any]],
+    rows: list[dict[str, Any]] | pa.Table,
     *,
     root: Path,
     source: str,
     classes: ClassScheme | None = None,
     counts: Mapping[str, Any] | None = None,
-    measures: pd.DataFrame | None = None,
+    measures: pa.Table | None = None,
 ) -> SliceTable:
-    """A table from plain rows; a column that a row leaves out is null there.
+    """A table from plain rows, or from Arrow rows of `SCHEMA`; a column that a row leaves out is null there.
 
     Raises:
         IntegrityError: Two accepted rows have one `slice_key`, or a row breaks the schema.
     """
-    frame = _typed(pd.DataFrame(rows, columns=list(COLUMNS)))
+    frame = _typed(rows.to_pandas() if isinstance(rows, pa.Table) else pd.DataFrame(rows, columns=list(COLUMNS)))
     _check(frame)
     return SliceTable(frame, Path(root), source, content_digest(frame), classes, dict(counts or {}), measures)
 
@@ -169,8 +174,8 @@ def write_table(table: SliceTable, folder: Path) -> Path:
     arrow = pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False).replace_schema_metadata(None)
     with replacing(target) as temporary:
         pq.write_table(arrow, temporary, compression="zstd")
-    if table.measures is not None:
-        write_measures(table.measures, folder)
+    if table.measured is not None:
+        write_measures(table.measured, folder)
     try:
         root = os.path.relpath(Path(table.root).resolve(), folder.resolve())
     except ValueError:  # another drive

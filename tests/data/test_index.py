@@ -79,7 +79,6 @@ def test_order_of_files_names_workers_and_place_do_not_matter(hospital, tmp_path
     random.Random(0).shuffle(files)
     for number, path in enumerate(files):
         path.rename(path.with_name(f"renamed{number}"))
-    monkeypatch.setattr(reading, "_MIN_FILES", 2)
     monkeypatch.setattr(reading, "_CHUNK", 3)
     again = index(other, workers=2)
     assert again.digest == table.digest
@@ -339,7 +338,6 @@ def _spin(root, paths, kinds, limits):
 )
 def test_a_decoder_that_crashes_or_hangs_takes_no_other_file_with_it(hospital, monkeypatch, fault, limits, reason):
     """A segmentation fault or an endless loop in native code ends a process, not the index."""
-    monkeypatch.setattr(reading, "_MIN_FILES", 2)
     monkeypatch.setattr(reading, "_CHUNK", 4)
     monkeypatch.setattr(reading, "_LIMITS", limits)
     monkeypatch.setattr(reading, "_read_chunk", fault)
