@@ -107,7 +107,7 @@ def _hardware() -> Iterator[Finding]:
 
 def _decoders() -> Iterator[Finding]:
     """Which compressed transfer syntaxes of CT can be decoded here."""
-    from covidct.ct.hounsfield import decoders
+    from covidct.ct.decode import decoders
 
     for name, plugins, package in decoders():
         if plugins:

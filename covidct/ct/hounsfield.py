@@ -13,18 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import uid
 from pydicom.dataset import Dataset
-from pydicom.pixels import get_decoder
 
+from covidct.ct.decode import MAX_SIDE, stored_values
 from covidct.errors import DataRefused
 
 FLOOR_HU = -1024
 """What padding becomes, and the lowest value kept: less than nothing does not exist (air is -1000 HU)."""
 
-MAX_SIDE = 4096
-"""The largest rows or columns read, in pixels. CT is 512 to 2048; more is a damaged or a hostile header."""
-
 _CT = uid.CTImageStorage
-_MULTIFRAME = (uid.EnhancedCTImageStorage, uid.LegacyConvertedEnhancedCTImageStorage)
 
 _NOT_A_SLICE = {
     "LOCALIZER": "localizer",
@@ -33,26 +29,14 @@ _NOT_A_SLICE = {
     "MINIP": "projection (MinIP)",
     "PROJECTION": "projection",
     "VRT": "volume rendering",
+    "MAXIP": "projection (MIP)",
+    "VOLUMERENDER": "volume rendering",
+    "SURFACERENDER": "volume rendering",
     "SCREEN": "screen save",
     "PERFUSION": "perfusion map",
     "DOSE": "dose picture",
 }
 """Words of Image Type (0008,0008) that say "not a slice as acquired", and what the reason calls them."""
-
-_PACKAGES = {
-    uid.JPEGExtended12Bit: "pylibjpeg and pylibjpeg-libjpeg (GPL-3.0)",
-    uid.JPEGBaseline8Bit: "pillow",
-    uid.JPEGLossless: "python-gdcm",
-    uid.JPEGLosslessSV1: "python-gdcm",
-    uid.JPEGLSLossless: "pyjpegls or python-gdcm",
-    uid.JPEGLSNearLossless: "pyjpegls or python-gdcm",
-    uid.JPEG2000Lossless: "pillow or python-gdcm",
-    uid.JPEG2000: "pillow or python-gdcm",
-    uid.HTJ2KLossless: "pylibjpeg and pylibjpeg-openjpeg",
-    uid.HTJ2KLosslessRPCL: "pylibjpeg and pylibjpeg-openjpeg",
-    uid.HTJ2K: "pylibjpeg and pylibjpeg-openjpeg",
-}
-"""What to install for a transfer syntax that no installed decoder reads."""
 
 
 def refuse_unless_ct(dataset: Dataset) -> None:
@@ -70,8 +54,6 @@ def refuse_unless_ct(dataset: Dataset) -> None:
     modality = str(dataset.get("Modality") or "").strip()
     if modality != "CT":
         raise DataRefused(f"modality {_word(modality)}, not CT")
-    if sop_class in _MULTIFRAME:
-        raise DataRefused("enhanced multi-frame CT (convert it to single-frame CT Image Storage)")
     if sop_class != _CT:
         name = uid.UID(sop_class).name if sop_class in uid.UID_dictionary else "unknown SOP class"
         raise DataRefused(f"{name}, not CT Image Storage")
@@ -116,8 +98,20 @@ def to_hounsfield(dataset: Dataset) -> npt.NDArray[np.int16]:
             for its transfer syntax is installed (then the reason names the syntax and the package).
     """
     refuse_unless_ct(dataset)
+    return rescaled(dataset, stored_values(dataset))
+
+
+def rescaled(dataset: Dataset, stored: npt.NDArray[np.int32]) -> npt.NDArray[np.int16]:
+    """Hounsfield values from stored ones; see `to_hounsfield`.
+
+    Args:
+        dataset: A header that `refuse_unless_ct` has passed.
+        stored: `[rows, cols]`, see `covidct.ct.decode.stored_values`.
+
+    Raises:
+        DataRefused: MONOCHROME1 that cannot be told.
+    """
     slope, intercept = _rescale(dataset)
-    stored = _stored(dataset)
     padding = _padding(dataset, stored)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         stored = _resolve_monochrome1(dataset, stored, padding, slope, intercept)
@@ -146,8 +140,6 @@ def _refuse_image_type(dataset: Dataset) -> None:
 
 
 def _refuse_pixel_format(dataset: Dataset) -> None:
-    if "PixelData" not in dataset:
-        raise DataRefused("no pixel data")
     for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation"):
         if not isinstance(dataset.get(keyword), int):
             raise DataRefused(f"{keyword} missing or not a number")
@@ -189,60 +181,6 @@ def _scale(stored: npt.NDArray[np.int32], slope: float, intercept: float) -> npt
     if slope == 1 and intercept.is_integer() and abs(intercept) < 1 << 30:  # nearly every CT; several times faster
         return stored + np.int32(intercept)
     return np.rint(stored.astype(np.float64) * slope + intercept)
-
-
-def _stored(dataset: Dataset) -> npt.NDArray[np.int32]:
-    """Stored values, `[rows, cols]`, masked to Bits Stored and sign extended."""
-    syntax = uid.UID(str(dataset.file_meta.get("TransferSyntaxUID") or "")) if hasattr(dataset, "file_meta") else None
-    if not syntax:
-        raise DataRefused("no transfer syntax")
-    if not syntax.is_encapsulated and len(dataset.PixelData) < dataset.Rows * dataset.Columns * 2:
-        raise DataRefused("pixel data are cut short")
-    try:
-        pixels = dataset.pixel_array
-    except NotImplementedError as error:
-        raise DataRefused(
-            f"no Python decoder exists for transfer syntax {_syntax_name(syntax)}: needs dcmdjpeg of DCMTK",
-            remedy="transcode the file first: dcmdjpeg FILE NEW_FILE",
-        ) from error
-    except (RuntimeError, ImportError) as error:
-        if _decoder_lacking(syntax, str(error)):
-            package = _PACKAGES.get(syntax, "python-gdcm or pylibjpeg")
-            raise DataRefused(
-                f"no decoder installed for transfer syntax {_syntax_name(syntax)}: needs {package}",
-                remedy=f"pip install {package.split(' or ')[0].replace(' and ', ' ').split(' (')[0]}",
-            ) from error
-        raise DataRefused(f"damaged pixel data ({_syntax_name(syntax)})") from error
-    except Exception as error:  # a decoder may raise anything on a damaged frame, and its text may hold header values
-        raise DataRefused(f"damaged pixel data ({type(error).__name__})") from error
-    if pixels.shape != (dataset.Rows, dataset.Columns):
-        raise DataRefused("decoded size differs from the header")
-    stored = pixels.astype(np.int32)
-    bits = int(dataset.BitsStored)
-    stored &= (1 << bits) - 1
-    if dataset.PixelRepresentation == 1:
-        stored -= (stored >> (bits - 1)) << bits
-    return stored
-
-
-def _syntax_name(syntax: uid.UID) -> str:
-    return f"{syntax.name} {syntax}" if syntax in uid.UID_dictionary else "unknown"
-
-
-def _decoder_lacking(syntax: uid.UID, message: str) -> bool:
-    """Whether the decode failed for want of a package: all plug-ins missing, or present but unable (12-bit JPEG)."""
-    return "missing dependencies" in message or (syntax == uid.JPEGExtended12Bit and "does not support" in message)
-
-
-def decoders() -> list[tuple[str, tuple[str, ...], str]]:
-    """For each compressed transfer syntax: its name, the plug-ins that read its CT here, and what to install."""
-    rows = []
-    for syntax, package in _PACKAGES.items():
-        plugins = tuple(get_decoder(syntax).available_plugins)
-        if syntax == uid.JPEGExtended12Bit:  # pillow and gdcm announce it, and then read its 8-bit variety only
-            plugins = tuple(name for name in plugins if name == "pylibjpeg")
-        rows.append((str(syntax.name), plugins, package))
-    return rows
 
 
 def _padding(dataset: Dataset, stored: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_] | None:

@@ -6,6 +6,7 @@ which turns them into pseudonyms.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,10 @@ from pydicom.dataset import Dataset
 
 from covidct.ct.hounsfield import is_lossy, refuse_unless_ct
 from covidct.ct.measures import Measures, measure
-from covidct.ct.read import kind_of, open_dicom, pixel_spacing, read_slice, slice_of
+from covidct.ct.multiframe import Frames, is_multiframe
+from covidct.ct.nifti import Volume, open_volume
+from covidct.ct.read import Slice, frame_of, frames_of, kind_of, open_dicom, pixel_spacing, read_slice, slice_of
+from covidct.ct.window import HU
 from covidct.errors import CovidctError, DataRefused
 
 Vector = tuple[float, float, float]
@@ -30,8 +34,9 @@ class Header:
     Args:
         patient_id: Patient ID (0010,0020), surrounding spaces removed; may be "".
         study_uid: Study Instance UID, as written.
-        series_uid: Series Instance UID, as written.
-        sop_uid: SOP Instance UID; "" where an anonymiser emptied it.
+        series_uid: Series Instance UID, as written; of a NIfTI volume, a digest of what it holds.
+        sop_uid: SOP Instance UID; "" where an anonymiser emptied it. A frame of a multi-frame file has `#` and its
+            number behind it.
         row: Direction in which columns advance, first half of Image Orientation (Patient).
         col: Direction in which rows advance, second half.
         position: Image Position (Patient), mm: the centre of the first pixel.
@@ -125,22 +130,84 @@ def ingest(root: Path, path: str, kinds: tuple[str, ...]) -> list[Record]:
         kind = kind_of(file)
         if kind not in kinds:
             raise DataRefused(f"{kind.upper()} file in a source of {' and '.join(k.upper() for k in kinds)} files")
-        header = None
-        if kind == "dicom":
-            with open_dicom(file) as dataset:
-                patient_id = _text(dataset, "PatientID")
-                refuse_unless_ct(dataset)
-                header = header_of(dataset)
-                picture = slice_of(dataset)
-        else:
-            picture = read_slice(file)
-        if picture.pixels.min() == picture.pixels.max():
-            raise DataRefused("blank: one value everywhere")
-        rows, cols = picture.pixels.shape
-        about = Record(path, "", picture.units, picture.pixel_hash(), rows, cols, picture.lossy, header, patient_id)
-        return [replace(about, measures=measure(picture))]
+        if kind == "nifti":
+            return _of_volume(path, open_volume(file))
+        if kind != "dicom":
+            return [_record(path, read_slice(file))]
+        with open_dicom(file) as dataset:
+            patient_id = _text(dataset, "PatientID")
+            if is_multiframe(dataset):
+                return _of_frames(path, frames_of(file), patient_id)
+            refuse_unless_ct(dataset)
+            header = header_of(dataset)
+            return [_record(path, slice_of(dataset), header=header, patient_id=patient_id)]
     except CovidctError as error:
         return [Record(path, error.what, patient_id=patient_id)]
+
+
+def _record(path: str, picture: Slice, **about: Any) -> Record:
+    if picture.pixels.min() == picture.pixels.max():
+        raise DataRefused("blank: one value everywhere")
+    rows, cols = picture.pixels.shape
+    return Record(
+        path,
+        units=picture.units,
+        pixel_hash=picture.pixel_hash(),
+        rows=rows,
+        cols=cols,
+        lossy=picture.lossy,
+        measures=measure(picture),
+        **about,
+    )
+
+
+def _of_frames(path: str, frames: Frames, patient_id: str) -> list[Record]:
+    records = []
+    for frame in range(frames.count):
+        try:
+            plain = frames.header(frame)
+            refuse_unless_ct(plain)
+            header = header_of(plain)
+            if uid := _text(frames.dataset, "SOPInstanceUID"):
+                header = replace(header, sop_uid=f"{uid}#{frame}")
+            records.append(_record(path, frame_of(frames, frame), header=header, patient_id=patient_id, frame=frame))
+        except CovidctError as error:
+            records.append(Record(path, error.what, patient_id=patient_id, frame=frame))
+    return records
+
+
+def _of_volume(path: str, volume: Volume) -> list[Record]:
+    """A volume has no UID: its series is named by what it holds, whatever its file is called and however packed."""
+    records: list[Record] = []
+    for frame in range(volume.count):
+        picture = Slice(volume.pixels(frame), HU, volume.row_mm, volume.col_mm)
+        try:
+            records.append(_record(path, picture, frame=frame))
+        except CovidctError as error:
+            records.append(Record(path, error.what, frame=frame))
+    content = [volume.row, volume.col, volume.origin, volume.step, *(record.pixel_hash for record in records)]
+    series = f"nifti:{hashlib.sha256(repr(content).encode()).hexdigest()}"
+    return [
+        record
+        if record.reason
+        else replace(
+            record,
+            header=Header(
+                patient_id="",
+                study_uid="",
+                series_uid=series,
+                sop_uid=f"{series}#{record.frame}",
+                row=volume.row,
+                col=volume.col,
+                position=volume.position(record.frame),
+                row_mm=volume.row_mm,
+                col_mm=volume.col_mm,
+                rows=record.rows,
+                cols=record.cols,
+            ),
+        )
+        for record in records
+    ]
 
 
 def header_of(dataset: Dataset) -> Header:

@@ -1,4 +1,4 @@
-"""Reading one slice from a file: DICOM to Hounsfield units, PNG or JPEG to 8-bit grey.
+"""Reading one slice from a file: DICOM or NIfTI to Hounsfield units, PNG or JPEG to 8-bit grey.
 
 The index, the training reader, `predict`, the report and the notebooks all read through `read_slice`, so a slice means
 the same pixels everywhere. Messages never hold a path or a header value: both can name a patient. The caller knows
@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,11 @@ from PIL import Image, UnidentifiedImageError
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from covidct.ct.hounsfield import MAX_SIDE, is_lossy, to_hounsfield
+from covidct.ct.bounds import BoundedFile, refuse_deflate_bomb, refuse_long_values, refuse_scan_bomb
+from covidct.ct.decode import MAX_SIDE
+from covidct.ct.hounsfield import is_lossy, refuse_unless_ct, rescaled, to_hounsfield
+from covidct.ct.multiframe import Frames, is_multiframe
+from covidct.ct.nifti import is_nifti, open_volume
 from covidct.ct.window import GRAY8, HU
 from covidct.errors import CovidctError, DataRefused
 
@@ -62,8 +67,9 @@ def read_slice(path: Path | str, frame: int = 0) -> Slice:
     """Read one slice, whatever the file's name says it is.
 
     Args:
-        path: A DICOM, PNG or JPEG file.
-        frame: 0; multi-frame files are refused.
+        path: A DICOM, NIfTI, PNG or JPEG file.
+        frame: 0-based number of the slice in its file: of the frame of a multi-frame DICOM file, of the axial slice of
+            a NIfTI volume counted from the feet; 0 for files of one slice.
 
     Returns:
         Its pixels with their meaning.
@@ -72,17 +78,28 @@ def read_slice(path: Path | str, frame: int = 0) -> Slice:
         DataRefused: It is not a file of these kinds, is damaged, its values have no defined meaning, or a decoder is
             missing (the message names the package).
     """
-    if frame != 0:
-        raise DataRefused(f"frame {frame} of a single-frame file")
     path = Path(path)
-    if kind_of(path) == "dicom":
+    kind = kind_of(path)
+    if kind == "nifti":
+        volume = open_volume(path)
+        return Slice(volume.pixels(frame), HU, volume.row_mm, volume.col_mm)
+    if kind == "dicom":
         with open_dicom(path) as dataset:
+            if is_multiframe(dataset):
+                return frame_of(frames_of(path), frame)
+            _refuse_second(frame)
             return slice_of(dataset)
+    _refuse_second(frame)
     return _read_image(path)
 
 
+def _refuse_second(frame: int) -> None:
+    if frame != 0:
+        raise DataRefused(f"frame {frame} of a single-frame file")
+
+
 def kind_of(path: Path) -> str:
-    """`"dicom"`, `"png"` or `"jpeg"`, judged by the first bytes.
+    """`"dicom"`, `"nifti"`, `"png"` or `"jpeg"`, judged by the first bytes.
 
     Raises:
         DataRefused: Anything else: a folder, a pipe, a device, an empty or a foreign file. Nothing that could block
@@ -100,7 +117,7 @@ def kind_of(path: Path) -> str:
         raise DataRefused(f"file larger than {MAX_BYTES // 2**20} MiB")
     try:
         with path.open("rb") as stream:
-            head = stream.read(132)
+            head = stream.read(1024)
     except OSError as error:
         raise DataRefused(f"cannot be opened ({type(error).__name__})") from None
     if head[128:132] == b"DICM":  # PS3.10 7.1
@@ -109,7 +126,9 @@ def kind_of(path: Path) -> str:
         return "png"
     if head.startswith(b"\xff\xd8\xff"):
         return "jpeg"
-    raise DataRefused("not a DICOM, PNG or JPEG file")
+    if is_nifti(head):
+        return "nifti"
+    raise DataRefused("not a DICOM, NIfTI, PNG or JPEG file")
 
 
 def needs_decoder(path: Path) -> bool:
@@ -134,8 +153,11 @@ def open_dicom(path: Path) -> Iterator[Dataset]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with path.open("rb") as stream:
-                yield pydicom.dcmread(stream)
+            with BoundedFile(path.open("rb", buffering=0)) as stream:
+                refuse_deflate_bomb(stream)
+                dataset = pydicom.dcmread(stream)
+                refuse_long_values(dataset)
+                yield dataset
         except CovidctError:
             raise
         except MemoryError as error:
@@ -143,6 +165,8 @@ def open_dicom(path: Path) -> Iterator[Dataset]:
         except InvalidDicomError as error:
             raise DataRefused("not a DICOM file") from error
         except Exception as error:  # a hostile header raises nearly anything, RecursionError included
+            if isinstance(error.__context__, CovidctError):  # ours, wrapped by the parser
+                raise error.__context__ from error
             raise DataRefused(f"damaged DICOM file ({type(error).__name__})") from error
 
 
@@ -155,6 +179,33 @@ def slice_of(dataset: Dataset) -> Slice:
     pixels = to_hounsfield(dataset)
     row_mm, col_mm = pixel_spacing(dataset)
     return Slice(pixels, HU, row_mm, col_mm, is_lossy(dataset))
+
+
+def frames_of(path: Path) -> Frames:
+    """The frames of a multi-frame file; those of the last file are kept, its header is long.
+
+    Call it inside `open_dicom`.
+    """
+    status = path.stat()
+    return _frames(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=1)
+def _frames(path: Path, _changed: int, _size: int) -> Frames:
+    return Frames(path)
+
+
+def frame_of(frames: Frames, frame: int) -> Slice:
+    """The slice in a frame.
+
+    Raises:
+        DataRefused: See `covidct.ct.hounsfield.to_hounsfield`.
+    """
+    header = frames.header(frame)
+    refuse_unless_ct(header)
+    pixels = rescaled(header, frames.stored(frame))
+    row_mm, col_mm = pixel_spacing(header)
+    return Slice(pixels, HU, row_mm, col_mm, is_lossy(header))
 
 
 def pixel_spacing(dataset: Dataset) -> tuple[float, float]:
@@ -177,6 +228,7 @@ def _read_image(path: Path) -> Slice:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
+            refuse_scan_bomb(path)
             with Image.open(path, formats=("PNG", "JPEG")) as image:
                 if max(image.size) > MAX_SIDE:
                     raise DataRefused(f"rows or columns outside 1..{MAX_SIDE}")

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covidct.ct.read import open_dicom
+from covidct.ct.multiframe import is_multiframe
+from covidct.ct.read import kind_of, open_dicom
 from covidct.data.table import SliceTable
 from covidct.errors import DataRefused
 
@@ -17,7 +18,8 @@ class LesionMasks:
     """The masks of one table's data set: `masks/<site>/<patient>.npz` below its root.
 
     Each file holds `mask`, uint8 [slices, rows, cols], 1 in a lesion, and `sop_instance_uid`, str [slices]. A mask
-    belongs to the slice with its SOP Instance UID and to no other, whatever the order of the files.
+    belongs to the slice with its SOP Instance UID and to no other, whatever the order of the files; to a frame of a
+    multi-frame file with `#` and the number of the frame behind it.
 
     Args:
         table: The slice table.
@@ -48,8 +50,13 @@ class LesionMasks:
         masks = self._of_patient(PurePosixPath(path.parts[0], f"{path.parts[1]}.npz"))
         if not masks:
             return None
-        with open_dicom(self._table.file(row)) as dataset:
+        file = self._table.file(row)
+        if kind_of(file) != "dicom":  # a mask is found by its slice's UID
+            return None
+        with open_dicom(file) as dataset:
             uid = str(dataset.get("SOPInstanceUID"))
+            if is_multiframe(dataset):
+                uid += f"#{int(self._table.accepted['frame'].iloc[row])}"
         return masks.get(uid)
 
     def _of_patient(self, name: PurePosixPath) -> dict[str, NDArray[np.bool_]]:

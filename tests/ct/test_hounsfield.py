@@ -4,7 +4,7 @@ import pytest
 from pydicom.pixels.processing import apply_rescale
 from pydicom.uid import JPEGExtended12Bit, JPEGLossless
 
-from covidct.ct import hounsfield
+from covidct.ct import decode
 from covidct.ct.hounsfield import FLOOR_HU, to_hounsfield
 from covidct.ct.read import read_slice
 from covidct.errors import DataRefused
@@ -89,7 +89,7 @@ def test_monochrome1_that_cannot_be_told_is_refused():
         ({"Modality": None}, "modality missing"),
         ({"Modality": "Mrs^Smith, born 1950"}, "modality unreadable"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "Secondary Capture"),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2.1"}, "multi-frame"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2.1"}, "NumberOfFrames missing"),
         ({"SOPClassUID": None}, "no SOP class"),
         ({"NumberOfFrames": 2}, "several frames"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
@@ -138,4 +138,4 @@ def test_an_absent_decoder_is_named_with_its_package(tmp_path, monkeypatch):
 
 
 def test_every_compressed_syntax_of_ct_has_a_package_to_name():
-    assert "libjpeg" in hounsfield._PACKAGES[JPEGExtended12Bit]
+    assert "libjpeg" in decode._PACKAGES[JPEGExtended12Bit]

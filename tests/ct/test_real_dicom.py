@@ -58,7 +58,7 @@ def test_lossy_variants_are_near_and_flagged(syntax):
         ("*_1.2.840.10008.1.2.4.50.dcm", "12 to 16 bits"),
         ("*_1.2.840.10008.1.2.4.53.dcm", r"4\.53: needs dcmdjpeg"),
         ("*_1.2.840.10008.1.2.4.55.dcm", r"4\.55: needs dcmdjpeg"),
-        ("CT0012.*", "multi-frame"),
+        ("CT0012.*", "perfusion map"),
         ("CT2_J2KR", "SECONDARY"),
         ("no-pixel-data.dcm", "modality SR"),
         ("no-pixel-spacing.dcm", "modality US"),
