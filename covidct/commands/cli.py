@@ -70,6 +70,10 @@ VERBS = {
         "compare human readers with a run, or simulate some to try it",
         "covidct readers run=runs/NAME reads=reads.csv",
     ),
+    "deidentify": Verb(
+        "write clean copies of scans (PS3.15 Annex E); hunt the original values in what was written",
+        "covidct deidentify input=scans output=clean",
+    ),
     "doctor": Verb("check versions, hardware, decoders, weights and W&B", "covidct doctor"),
 }
 
@@ -121,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from covidct.commands import compose
 
     rest = words[1:]
-    if name in ("runs", "ledger", "audit"):  # the verbs that take plain words
+    if name in ("runs", "ledger", "audit", "deidentify"):  # the verbs that take plain words
         import importlib
 
         try:
