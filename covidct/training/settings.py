@@ -41,6 +41,10 @@ class DataSettings:
     index: str
     labels: str | None
     classes: ClassSettings | None
+    single_disease: bool
+    ages: list[int] | None
+    unknown_age: Literal["refuse", "keep"]
+    lungs_cm2: float | None
     windows: list[str] | None
     size: int
     fit: Literal["pad", "stretch", "crop"]
