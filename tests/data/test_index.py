@@ -116,7 +116,7 @@ def test_odd_things_in_the_folder_are_listed_and_never_opened(hospital, tmp_path
         "self.dcm": "broken link",
         "gone.dcm": "broken link",
         "out.dcm": "link out of the data folder",
-        "notes.txt": "not a DICOM, PNG or JPEG file",
+        "notes.txt": "not a DICOM, NIfTI, PNG or JPEG file",
         "empty.dcm": "empty file",
     }
 
