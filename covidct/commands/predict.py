@@ -18,7 +18,7 @@ def run(values: dict[str, Any]) -> None:
     """Run the verb.
 
     Raises:
-        DataRefused: Not a single slice could be used; refused.csv says why.
+        DataRefused: Not a single slice could be used, or none has probabilities; the tables are written and say why.
     """
     trained = open_run(Path(values["run"]))
     source, output = Path(values["input"]), Path(values["output"])
@@ -33,25 +33,39 @@ def run(values: dict[str, Any]) -> None:
             progress=show,
         )
     check_units(trained, table)
-    slices, patients = predict(trained, table, device=values["device"])
-    write_prediction(output, slices, patients, table)
+    prediction = predict(trained, table, device=values["device"])
+    write_prediction(output, prediction, table)
     for reason, count in table.refusals.items():
         say(f"refused {count}: {reason}")
+    slices, patients = prediction.slices, prediction.patients
     if slices.empty:
         raise DataRefused(
             f"no result: none of {len(table.frame)} files is a usable slice",
             where=str(source),
             remedy=f"see {output / 'refused.csv'}",
         )
+    if prediction.without_result == len(patients):
+        raise DataRefused(
+            "no result for any patient: the network gives no probabilities (NaN)",
+            where=str(values["run"]),
+            remedy="train it again: its weights are damaged, or 16-bit numbers overflowed; patients.csv has the list",
+        )
     from rich.console import Console
     from rich.table import Table
 
     shown = Table(box=None, pad_edge=False)
     for column in patients.columns:
-        shown.add_column(column)
+        shown.add_column(column, overflow="fold")
     for row in patients.itertuples(index=False):
         shown.add_row(*(_cell(value) for value in row))
     Console(width=140).print(shown)
+    if prediction.without_result:
+        say(f"NO RESULT for {prediction.without_result} of {len(patients)} patients: that is not normal, it is unknown")
+    if len(prediction.conflicts):
+        conflicts = prediction.conflicts["patient_key"].nunique()
+        say(f"CONFLICT in {conflicts} of {len(patients)} patients: {output / 'conflicts.csv'} lists the slices")
+    if unknown := int(table.rejected["patient_key"].isna().sum()):
+        say(f"{unknown} refused files name no patient: somebody may be missing from this list")
     say(f"{len(slices)} slices of {patients['patient_key'].nunique()} patients: {output}")
     say("Not a medical device: a research result, no diagnosis.")
 

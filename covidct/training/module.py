@@ -230,8 +230,11 @@ class SliceClassifier(pl.LightningModule):
         )
         return probability
 
-    def gather(self) -> SlicePredictions:
+    def gather(self, *, unknown: bool = False) -> SlicePredictions:
         """What all processes collected, each slice once. To be called by every process.
+
+        Args:
+            unknown: Whether probabilities that are not numbers are handed on instead of refused.
 
         Raises:
             DataRefused: A probability is not a number.
@@ -248,7 +251,7 @@ class SliceClassifier(pl.LightningModule):
         probabilities = np.concatenate([part["probability"] for part in parts])[first]
         labels = np.concatenate([part["label"] for part in parts])[first]
         bad = ~np.isfinite(probabilities).all(axis=1)
-        if bad.any():
+        if bad.any() and not unknown:
             raise DataRefused(
                 f"the network gives no probabilities for {int(bad.sum())} of {len(rows)} slices (NaN)",
                 where=f"epoch {self.current_epoch}, rows {rows[bad][:20].tolist()} of the slice table",
@@ -291,14 +294,16 @@ def _check_classes(kept: Any, scheme: ClassScheme) -> None:
         )
 
 
-def predict_slices(trainer: pl.Trainer, module: SliceClassifier, dataloaders: Any) -> SlicePredictions:
+def predict_slices(
+    trainer: pl.Trainer, module: SliceClassifier, dataloaders: Any, *, unknown: bool = False
+) -> SlicePredictions:
     """Predictions of a loader, exact under any sampler and any number of processes, one without slices included.
 
-    To be called by every process. The result is also `module.predictions`.
+    To be called by every process. The result is also `module.predictions`. `unknown` is that of `gather`.
     """
     module._shard = []  # a process without slices skips the loop and its hooks
     trainer.predict(module, dataloaders, return_predictions=False)
-    module.predictions = module.gather()
+    module.predictions = module.gather(unknown=unknown)
     return module.predictions
 
 

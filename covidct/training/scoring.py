@@ -98,6 +98,7 @@ def predict_rows(
     *,
     device: str = "auto",
     say: Callable[[str], None] | None = None,
+    unknown: bool = False,
 ) -> SlicePredictions:
     """Probabilities for rows of any table, in evaluation mode and in the run's precision, each slice once.
 
@@ -108,6 +109,7 @@ def predict_rows(
         device: Lightning's name of the accelerator, or "auto".
         say: Prints a line. Given, a run that was trained on trunk features is also tested on them, and they are kept:
             the next run with the same trunk finds them. For tables with an index folder of their own only.
+        unknown: Whether probabilities that are not numbers are handed on; by default they are refused.
     """
     data = make_datamodule(run.settings.data, table, None, seed=run.settings.seed, classes=run.scheme.names)
     trainer = evaluation_trainer(run, device)
@@ -122,7 +124,7 @@ def predict_rows(
             device=trainer.strategy.root_device,
             say=say,
         )
-    return predict_slices(trainer, run.module, data.evaluation_loader(rows))
+    return predict_slices(trainer, run.module, data.evaluation_loader(rows), unknown=unknown)
 
 
 def evaluation_trainer(run: TrainedRun, device: str) -> pl.Trainer:
