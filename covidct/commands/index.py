@@ -8,6 +8,7 @@ from typing import Any
 from covidct.commands.progress import progress, say
 from covidct.data.index import build_index
 from covidct.data.pseudonyms import Pseudonymizer, key_file, load_or_create_key
+from covidct.data.quality import Rules
 from covidct.data.table import SliceTable, write_table
 from covidct.errors import UsageError
 from covidct.training.settings import DataSettings, read_settings
@@ -34,11 +35,22 @@ def run(values: dict[str, Any]) -> None:
             pseudonyms=Pseudonymizer(load_or_create_key(key)),
             workers=max(1, data.workers),
             progress=show,
+            rules=rules_of(data),
         )
     path = write_table(table, Path(data.index))
     describe(table)
     say(f"wrote {path} (digest {table.digest[:12]}); pseudonym key: {key}")
     say(f"next: covidct split data.index={data.index}")
+
+
+def rules_of(data: DataSettings) -> Rules:
+    """The rules of a study that a config names."""
+    return Rules(
+        single_disease=data.single_disease,
+        ages=None if data.ages is None else tuple(data.ages),  # type: ignore[arg-type]  # Rules checks that there are two
+        unknown_age=data.unknown_age,
+        lungs_cm2=data.lungs_cm2,
+    )
 
 
 def describe(table: SliceTable) -> None:

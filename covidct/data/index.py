@@ -67,6 +67,7 @@ def build_index(
     if not root.is_dir():
         raise DataRefused("the data folder does not exist", where=str(root), remedy="give data.root=FOLDER")
     layout = SOURCES[source].open(root, labels, classes)
+    rules.refuse_kinds(layout.kinds)
     with open_reads(reads, root, layout.kinds, say) as kept:
         kept.list_files(file for file in find_files(root) if layout.wants(file.path))
         if not kept.files:
