@@ -8,10 +8,12 @@ import os
 import signal
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,7 +140,7 @@ def _read_chunks(
             while True:
                 # a few ahead, so that no process waits; not all, so that memory does not grow with the folder
                 for taken in itertools.islice(chunks, 2 * processes + 1 - len(waiting)):
-                    waiting[pool.submit(_read_chunk, root, taken, kinds, _LIMITS)] = taken
+                    waiting[_submit(pool, root, taken, kinds)] = taken
                 taken = ()
                 if not waiting:
                     return []
@@ -165,14 +167,50 @@ def _pool(processes: int) -> ProcessPoolExecutor:
     if sys.platform == "win32":
         context = multiprocessing.get_context("spawn")
     else:
+        from multiprocessing import forkserver
+
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
+        with _without_working_folder():
+            forkserver.ensure_running()
     return ProcessPoolExecutor(processes, mp_context=context, initializer=_begin)
+
+
+@contextmanager
+def _without_working_folder() -> Iterator[None]:
+    """A Python started inside imports nothing from the folder we are in, which may hold a `dl` or a `numpy`."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def _begin() -> None:
     no_core_files()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that the user interrupts ends these
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot end its processes, and they would wait for it for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _submit(
+    pool: ProcessPoolExecutor, root: Path, chunk: tuple[str, ...], kinds: tuple[str, ...]
+) -> Future[list[Reading]]:
+    try:
+        return pool.submit(_read_chunk, root, chunk, kinds, _LIMITS)
+    except (EOFError, OSError) as error:  # what starts processes is gone
+        raise BrokenProcessPool from error
 
 
 def _read_alone(
@@ -185,13 +223,13 @@ def _read_alone(
     while left:
         with _pool(1) as pool:
             try:
-                pool.submit(os.getpid).result()
+                _submit(pool, root, (), kinds).result()
             except BrokenProcessPool:
                 return left
             while left:
                 path, began = left.pop(0), time.monotonic()
                 try:
-                    keep(pool.submit(_read_chunk, root, (path,), kinds, _LIMITS).result())
+                    keep(_submit(pool, root, (path,), kinds).result())
                 except BrokenProcessPool:
                     late = time.monotonic() - began >= _LIMITS.cpu_seconds(_size(root / path))
                     reason = _LIMITS.too_long if late else "the decoder crashed"
