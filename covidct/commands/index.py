@@ -35,6 +35,8 @@ def run(values: dict[str, Any]) -> None:
             pseudonyms=Pseudonymizer(load_or_create_key(key)),
             workers=max(1, data.workers),
             progress=show,
+            reads=key.parent / "reads" if values["reads"] else None,
+            say=say,
             rules=rules_of(data),
         )
     path = write_table(table, Path(data.index))

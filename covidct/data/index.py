@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from covidct.ct.phantom.network import RECORD as PHANTOM_RECORD
@@ -13,9 +13,10 @@ from covidct.data.measures import SCHEMA as MEASURES
 from covidct.data.pseudonyms import Pseudonymizer
 from covidct.data.quality import Rules
 from covidct.data.reading import find_files, read_files
-from covidct.data.reads import open_reads
+from covidct.data.reads import Listed, open_reads
 from covidct.data.rows import measured, place
 from covidct.data.sources import SOURCES
+from covidct.data.sources.archives import refuse_packed
 from covidct.data.table import SliceTable, make_table
 from covidct.errors import DataRefused, UsageError
 from covidct.labels import ClassScheme
@@ -58,20 +59,35 @@ def build_index(
         UsageError: Unknown source, or a rule that it cannot be asked.
         DataRefused: There is no such folder, it holds no file, or the labels have bad lines (all are listed).
         IntegrityError: One slice, by UID or by its pixels, carries two labels.
-        Interrupted: The folder went away meanwhile.
+        Interrupted: By the keyboard, or the folder went away meanwhile.
         ResourceError: There is no room for what is read.
     """
     if source not in SOURCES:
         raise UsageError(f"unknown source {source!r}", where="data.source", remedy=f"use one of {sorted(SOURCES)}")
     rules, root = rules or Rules(), Path(root)
+    refuse_packed(root)
     if not root.is_dir():
         raise DataRefused("the data folder does not exist", where=str(root), remedy="give data.root=FOLDER")
     layout = SOURCES[source].open(root, labels, classes)
     rules.refuse_kinds(layout.kinds)
     with open_reads(reads, root, layout.kinds, say) as kept:
-        kept.list_files(file for file in find_files(root) if layout.wants(file.path))
+        ignored = 0
+
+        def wanted() -> Iterator[Listed]:
+            nonlocal ignored
+            for file in find_files(root):
+                if layout.wants(file.path):
+                    yield file
+                else:
+                    ignored += 1
+
+        kept.list_files(wanted())
         if not kept.files:
-            raise DataRefused(f"there is no file of the layout {source} in the data folder", where=str(root))
+            raise DataRefused(
+                f"there is no file of the layout {source} in the data folder ({ignored} others)",
+                where=str(root),
+                remedy="its folders and names: docs/reference/sources.md",
+            )
         if say is not None and kept.kept:
             say(f"{kept.kept} of {kept.files} files did not change since they were read")
         read_files(root, kept, layout.kinds, workers=workers, progress=progress)
@@ -86,7 +102,9 @@ def build_index(
         counts = {
             "files_read": kept.files,
             "accepted": sum(not entry.reason for entry in entries),
-            "patients": len({entry.patient_key for entry in entries if not entry.reason}),
+            "patients": len({e.patient_key for e in entries if not e.reason}) if layout.patients_known else None,
+            "patients_known": layout.patients_known,
+            "files_ignored": ignored,
             "lossy_slices": sum(entry.lossy for entry in entries if not entry.reason),
             "synthetic": (root / PHANTOM_RECORD).is_file(),
             "rules": rules.as_dict(),

@@ -74,7 +74,7 @@ def read_files(
     this one.
 
     Raises:
-        Interrupted: The folder itself went away; what was read is kept.
+        Interrupted: By the keyboard, or the folder itself went away; what was read is kept.
     """
     done, total = reads.kept, reads.files - reads.closed
 
@@ -90,10 +90,15 @@ def read_files(
     before = _identity(root)
     processes = max(1, min(workers, -(-(total - done) // _CHUNK)))
     chunks = reads.unread(_CHUNK)
-    while suspects := _read_chunks(root, chunks, kinds, processes, keep):
-        if left := _read_alone(root, suspects, kinds, keep):
-            for path in itertools.chain(left, itertools.chain.from_iterable(chunks)):
-                keep([_read_file(root, path, kinds, _LIMITS, may_end=False)])
+    try:
+        while suspects := _read_chunks(root, chunks, kinds, processes, keep):
+            if left := _read_alone(root, suspects, kinds, keep):
+                for path in itertools.chain(left, itertools.chain.from_iterable(chunks)):
+                    keep([_read_file(root, path, kinds, _LIMITS, may_end=False)])
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"stopped after {done} of {total} files", remedy="the same command goes on where what is read is kept"
+        ) from None
     if before is None or _identity(root) != before:
         raise Interrupted(
             "the data folder went away while it was read",
