@@ -34,8 +34,9 @@ def fingerprint(pixels: npt.NDArray[np.generic]) -> str:
 
 
 def shrunk(pixels: npt.NDArray[np.generic], side: int) -> npt.NDArray[np.float32]:
-    """A picture as `side` x `side` means over cells as equal in size as whole pixels allow, Hounsfield values clipped to
-    what a lung window shows; small pictures repeat pixels.
+    """A picture as `side` x `side` means over cells as equal in size as whole pixels allow; small ones repeat pixels.
+
+    Hounsfield values are clipped to what a lung window shows.
     """
     small: npt.NDArray[np.float32] = np.asarray(pixels, dtype=np.float32)
     if np.issubdtype(pixels.dtype, np.signedinteger):

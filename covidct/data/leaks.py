@@ -14,6 +14,9 @@ from covidct.errors import DataRefused, IntegrityError
 Parts = Mapping[str, pd.DataFrame]
 """Partition name -> its rows of the slice table."""
 
+FEW = 3
+"""Patients that may share a study by mistake; a UID that more of them carry was put there by an anonymiser."""
+
 
 def patients_in_several(parts: Parts) -> list[str]:
     """Patients with slices in more than one of the parts, sorted."""
@@ -72,6 +75,38 @@ def refuse_shared_pixels(slices: pd.DataFrame, parts: Parts, *, within: bool) ->
         raise IntegrityError(
             f"{number(len(shared), 'picture')} with the same pixels under different patients: {some(patients)}",
             remedy="a scan exported twice? keep one of them, then index and split again",
+        )
+
+
+def shared_uids(slices: pd.DataFrame, column: str) -> dict[str, list[str]]:
+    """Studies or series that several patients share: key -> patients.
+
+    A key of more than `FEW` patients is left out: an anonymiser wrote one number into all files, and it names nothing.
+
+    Args:
+        slices: Rows of the slice table.
+        column: "study_key" or "series_key".
+    """
+    if column not in slices:
+        return {}
+    people = slices.dropna(subset=[column]).groupby(column)["patient_key"].unique()
+    return {str(key): sorted(found) for key, found in people.items() if 1 < len(found) <= FEW}
+
+
+def refuse_shared_uids(parts: Parts) -> None:
+    """Refuse a study or series whose slices lie in two parts under different patients (fault 16)."""
+    everyone = pd.concat([rows.assign(part=part) for part, rows in parts.items()])
+    for column, what in (("study_key", "stud{}"), ("series_key", "series")):
+        shared = shared_uids(everyone, column)
+        where = everyone[everyone[column].isin(shared)].groupby(column)["part"].nunique() if shared else None
+        if where is None or not (where > 1).any():
+            continue
+        keys = list(where.index[where > 1])
+        patients = {patient for key in keys for patient in shared[str(key)]}
+        raise IntegrityError(
+            f"{len(keys)} {what.format('y' if len(keys) == 1 else 'ies')} in more than one of {', '.join(parts)}, under "
+            f"{number(len(patients), 'patient')}: {some(patients)}",
+            remedy="one person under two numbers? give both the same number in the data, then index and split again",
         )
 
 

@@ -21,6 +21,7 @@ from covidct.data.leaks import (
     refuse_absent_classes,
     refuse_mixed_patients,
     refuse_shared_pixels,
+    refuse_shared_uids,
     refuse_straddling_patients,
     some,
 )
@@ -38,6 +39,9 @@ Kind = Literal["patient", "paper_image_level", "official", "official_pool", "off
 SCHEMA = 1
 FRACTION_TRAIN = 0.75
 """3:1, paper L236."""
+PICTURES = 8
+"""Pictures of each patient that a split keeps the digests of."""
+_DIGEST = 12  # hexadecimal characters, 48 bits: by chance, 3 of 100 million pairs of data sets of 100 patients share one
 
 Counts = dict[str, dict[str, dict[str, int]]]
 
@@ -57,6 +61,8 @@ class Split:
         tests: The same for each named test set; the name is the site.
         leaked_patients: Patients with slices in more than one partition; 0 unless `unit` is "image".
         counts: Partition ("train", "val", "test/<name>") -> class -> {"patients": n, "slices": n}.
+        pictures: Sorted beginnings of pixel hashes, the `PICTURES` smallest of each training and validation patient:
+            what the network has seen is recognised under any pseudonym key. Empty in splits of earlier versions.
     """
 
     name: Kind
@@ -69,6 +75,7 @@ class Split:
     tests: Mapping[str, tuple[str, ...]]
     leaked_patients: int
     counts: Counts
+    pictures: tuple[str, ...] = ()
 
     @property
     def unit(self) -> str:
@@ -122,6 +129,7 @@ class Split:
                 tests={str(k): tuple(v) for k, v in value["tests"].items()},
                 leaked_patients=value["leaked_patients"],
                 counts=value["counts"],
+                pictures=tuple(value.get("pictures", ())),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise DataRefused(f"a split file without a valid {error}", where=str(path)) from None
@@ -143,6 +151,8 @@ class Split:
             "tests": {name: list(keys) for name, keys in self.tests.items()},
             "leaked_patients": self.leaked_patients,
             "counts": self.counts,
+            # only where there are some: the digest of a split of an earlier version stays what it was
+            **({"pictures": list(self.pictures)} if self.pictures else {}),
         }
 
 
@@ -232,6 +242,7 @@ def make_split(
         tests={name: _keys(rows[key]) for name, rows in tests.items()},
         leaked_patients=len(patients_in_several(parts)),
         counts=_counts(parts),
+        pictures=_pictures(pd.concat([train, val])),
     )
     verify_split(split, table)
     return split
@@ -269,8 +280,21 @@ def verify_split(split: Split, table: SliceTable) -> None:
     parts = {part: frame.iloc[rows] for part, rows in _rows(split, frame).items()}
     if split.unit == "patient":
         refuse_shared_pixels(slices, parts, within=False)
+        refuse_shared_uids(parts)
     if _counts(parts) != split.counts or len(patients_in_several(parts)) != split.leaked_patients:
         raise IntegrityError("the counts in the split do not match the index", remedy=again)
+
+
+def known_pictures(split: Split, frame: pd.DataFrame) -> np.ndarray:
+    """Which rows of any slice table are among the pictures that a split keeps of its training and validation patients.
+
+    Of a patient who is in both data sets whole, `PICTURES` rows are found; of one with half of the slices, about half
+    of that.
+
+    Returns:
+        bool [rows].
+    """
+    return frame["pixel_hash"].str[:_DIGEST].isin(split.pictures).to_numpy(dtype=bool)
 
 
 def describe_split(split: Split) -> str:
@@ -320,6 +344,11 @@ def _counts(parts: Mapping[str, pd.DataFrame]) -> Counts:
         }
         for part, rows in parts.items()
     }
+
+
+def _pictures(slices: pd.DataFrame) -> tuple[str, ...]:
+    hashes = slices[["patient_key", "pixel_hash"]].drop_duplicates().sort_values("pixel_hash")
+    return tuple(sorted({str(value)[:_DIGEST] for value in hashes.groupby("patient_key")["pixel_hash"].head(PICTURES)}))
 
 
 def _keys(column: pd.Series) -> tuple[str, ...]:
