@@ -38,6 +38,7 @@ def run(values: dict[str, Any]) -> None:
             reads=key.parent / "reads" if values["reads"] else None,
             say=say,
             rules=rules_of(data),
+            irregular=data.irregular,
         )
     path = write_table(table, Path(data.index))
     describe(table)
@@ -65,6 +66,12 @@ def describe(table: SliceTable) -> None:
         say(f"  {site}: {what}: {group['patient_key'].nunique()} patients, {len(group)} slices")
     for reason, count in table.refusals.items():
         say(f"  refused {count}: {reason}")
+    flags = table.counts.get("series_flags", {})
+    for flag, count in flags.items():
+        say(f"  series {count}: {flag}")
+    if table.counts.get("irregular") == "warn" and (odd := len(table.counts["irregular_series"])):
+        say(f"  WARNING: {odd} of the series are irregular. Leave them out with data.irregular=reject, "
+            "or take them knowingly with data.irregular=keep")  # fmt: skip
     for words in LABELS_AND_FILES:
         if table.counts.get(words):
             say(f"  {words.replace('_', ' ')}: {table.counts[words]}")

@@ -34,6 +34,7 @@ def build_index(
     reads: Path | None = None,
     say: Callable[[str], None] | None = None,
     rules: Rules | None = None,
+    irregular: str = "warn",
 ) -> SliceTable:
     """Read a data set. Every file is accepted or listed with a reason; the result does not depend on file order,
     file system or number of workers.
@@ -51,6 +52,8 @@ def build_index(
             kept.
         say: Told single lines for people.
         rules: Which of those that can be read belong in the study; None: the defaults of `Rules`.
+        irregular: What happens to series with gaps, uneven spacing, duplicates or tilt (`covidct.ct.series.FLAGS`):
+            `"reject"` refuses their slices, `"warn"` and `"keep"` take them. The counts name them in any case.
 
     Returns:
         The table; it may have no accepted row.
@@ -98,7 +101,7 @@ def build_index(
             measures.add(measured(record, entries[-1]))
         rules.refuse_patients(entries)
         refuse_copies(entries)
-        rows, extra = place(layout, entries, kept, pseudonyms, rules)
+        rows, extra = place(layout, entries, kept, pseudonyms, rules, irregular)
         counts = {
             "files_read": kept.files,
             "accepted": sum(not entry.reason for entry in entries),
@@ -108,6 +111,7 @@ def build_index(
             "lossy_slices": sum(entry.lossy for entry in entries if not entry.reason),
             "synthetic": (root / PHANTOM_RECORD).is_file(),
             "rules": rules.as_dict(),
+            "irregular": irregular,
             **extra,
             **layout.remarks(),
         }

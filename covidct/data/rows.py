@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from covidct.ct.ingest import Record
-from covidct.ct.series import Series, arrange
+from covidct.ct.series import FLAGS, Series, arrange
 from covidct.ct.window import GRAY8
 from covidct.data.batches import Batches
 from covidct.data.copies import SAME_FILE
@@ -34,12 +34,13 @@ class _Member:
 
 
 def place(
-    layout: Layout, entries: list[Entry], reads: Reads, pseudonyms: Pseudonymizer, rules: Rules
-) -> tuple[pa.Table, dict[str, int]]:
+    layout: Layout, entries: list[Entry], reads: Reads, pseudonyms: Pseudonymizer, rules: Rules, irregular: str
+) -> tuple[pa.Table, dict[str, Any]]:
     """Order what is left and write the rows, patient by patient: records of one patient are in memory at a time.
 
     Returns:
-        Rows of the slice table (`covidct.data.table.SCHEMA`), and counts about labels of slices.
+        Rows of the slice table (`covidct.data.table.SCHEMA`), and counts: about labels of slices; `series_flags`: flag
+        -> series that carry it; `irregular_series`: key -> its flags that make it irregular.
     """
     spoiled = {entry.patient_key for entry in entries if entry.reason and entry.reason not in _COPIES}
     patients: dict[str, list[Entry]] = defaultdict(list)
@@ -47,21 +48,26 @@ def place(
         if not entry.reason:
             patients[str(entry.patient_key)].append(entry)
     rows = Batches(SCHEMA)
-    counts = {"slice_labels": 0, "patients_with_slice_labels_withheld": 0}
+    counts: dict[str, Any] = {"slice_labels": 0, "patients_with_slice_labels_withheld": 0}
+    flags: Counter[str] = Counter()
+    odd: dict[str, list[str]] = {}
     for key in sorted(patients):
         members = list(_members(patients.pop(key), reads))
         if members[0].record.units == GRAY8:
-            written = [
-                _row(member, pseudonyms) | {"series_key": pseudonyms.uid(f"pictures of {key}"), "slice_number": number}
-                for number, member in enumerate(members)
-            ]
+            written = _picture_rows(key, members, pseudonyms)
         else:
-            written, withheld = _patient_rows(layout, members, key not in spoiled, pseudonyms)
+            series, written, withheld = _patient_rows(layout, members, key not in spoiled, pseudonyms)
             counts["patients_with_slice_labels_withheld"] += withheld
+            flags.update(flag for one in series for flag in one.flags)
+            odd |= {pseudonyms.uid(one.name): list(one.irregular) for one in series if one.irregular}
+            if irregular == "reject":
+                _refuse_irregular(series, members)
         written = _within_rules(written, members, rules)
         rows.add(written)
         counts["slice_labels"] += sum(row.get("slice_label") is not None for row in written)
     rows.add(_refused_row(entry, reads) for entry in entries if entry.reason)
+    counts["series_flags"] = {flag: flags[flag] for flag in FLAGS if flags[flag]}
+    counts["irregular_series"] = dict(sorted(odd.items()))
     return rows.table(), counts
 
 
@@ -69,6 +75,12 @@ def _members(entries: Iterable[Entry], reads: Reads) -> Iterator[_Member]:
     for file, group in groupby(entries, key=lambda entry: entry.file):
         records = {record.frame: record for record in reads.of_file(file)}
         yield from (_Member(entry, records[entry.frame]) for entry in group)
+
+
+def _refuse_irregular(series: list[Series], members: list[_Member]) -> None:
+    for one in series:
+        for number in one.members if one.irregular else ():
+            members[number].entry.reason = f"irregular series: {', '.join(one.irregular)}"
 
 
 def _within_rules(rows: list[dict[str, Any]], members: list[_Member], rules: Rules) -> list[dict[str, Any]]:
@@ -79,10 +91,25 @@ def _within_rules(rows: list[dict[str, Any]], members: list[_Member], rules: Rul
     return [row for row in rows if row["slice_key"] not in left_out]
 
 
+def _picture_rows(key: str, members: list[_Member], pseudonyms: Pseudonymizer) -> list[dict[str, Any]]:
+    """Pictures have no place in the body: they stay in the order of their files, scan by scan where scans are known."""
+    scans: dict[str, list[_Member]] = defaultdict(list)
+    for member in members:
+        scans[(member.entry.claim.series if member.entry.claim else None) or ""].append(member)
+    rows = []
+    for scan, pictures in sorted(scans.items()):
+        series = pseudonyms.uid(f"pictures of {key}" + (f", scan {scan}" if scan else ""))
+        rows += [
+            _row(member, pseudonyms) | {"series_key": series, "slice_number": number}
+            for number, member in enumerate(pictures)
+        ]
+    return rows
+
+
 def _patient_rows(
     layout: Layout, members: list[_Member], whole: bool, pseudonyms: Pseudonymizer
-) -> tuple[list[dict[str, Any]], bool]:
-    """The rows of one patient's DICOM slices, and whether labels by place are known and were withheld."""
+) -> tuple[list[Series], list[dict[str, Any]], bool]:
+    """The series and rows of one patient's DICOM slices, and whether labels by place are known and were withheld."""
     headers = [member.record.header for member in members if member.record.header is not None]
     series, refused = arrange(headers)
     for number, reason in refused.items():
@@ -91,9 +118,9 @@ def _patient_rows(
     claim = members[0].entry.claim
     assert claim is not None  # an entry without a reason has one
     if len(series) == 1 and series[0].evenly_spaced and not refused and whole:
-        by_place = layout.slice_labels(claim.patient_id, series[0])
+        by_place = layout.slice_labels(claim.patient_id, series[0]) if claim.patient_id is not None else None
     rows = [row for one in series for row in _series_rows(one, members, by_place, pseudonyms)]
-    return rows, by_place is None and claim.patient_id in layout.labels_by_place
+    return series, rows, by_place is None and claim.patient_id in layout.labels_by_place
 
 
 def _refused_row(entry: Entry, reads: Reads) -> dict[str, Any]:

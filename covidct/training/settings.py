@@ -45,6 +45,7 @@ class DataSettings:
     ages: list[int] | None
     unknown_age: Literal["refuse", "keep"]
     lungs_cm2: float | None
+    irregular: Literal["warn", "reject", "keep"]
     windows: list[str] | None
     size: int
     fit: Literal["pad", "stretch", "crop"]
