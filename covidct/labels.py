@@ -15,6 +15,15 @@ DISPLAY_NAMES = {
     "tuberculosis": "Pulmonary tuberculosis",
     "noncovid": "Non-COVID-19",
     "cap": "Community-acquired pneumonia",
+    "pneumonia": "Pneumonia other than COVID-19",
+    "ct0": "CT-0, no finding",
+    "ct1": "CT-1, up to 25 % of the lung",
+    "ct2": "CT-2, 25 to 50 %",
+    "ct3": "CT-3, 50 to 75 %",
+    "ct4": "CT-4, more than 75 %",
+    "NiCT": "No lung to judge (NiCT)",
+    "nCT": "Slice without signs of COVID-19 (nCT)",
+    "pCT": "Slice with signs of COVID-19 (pCT)",
 }
 """Names for people. A class that is not listed is shown as it is written."""
 

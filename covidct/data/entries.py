@@ -64,12 +64,16 @@ class Entrance:
         entry = Entry(file, record.frame, claim, reason, patient_key=self._patient(claim))
         if not reason:
             entry.slice_key = self._pseudonyms.uid(_identity(record, claim))
+            if entry.patient_key is None:  # nobody knows whose it is: it stands alone
+                entry.patient_key = self._pseudonyms.uid(f"of nobody known: {entry.slice_key}")
             entry.pixel_hash = bytes.fromhex(record.pixel_hash or "")
             entry.lossy = record.lossy
             entry.age_years = record.header.age_years if record.header is not None else None
         return entry
 
-    def _patient(self, claim: Claim) -> str:
+    def _patient(self, claim: Claim) -> str | None:
+        if claim.patient_id is None:
+            return None
         name = (claim.site, claim.patient_id)
         if name not in self._patients:
             self._patients[name] = self._pseudonyms.patient(*name)

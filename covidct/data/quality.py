@@ -111,7 +111,7 @@ class Rules:
         labels: dict[str | None, set[str]] = defaultdict(set)
         ages: dict[str | None, set[int]] = defaultdict(set)
         for entry in entries:
-            if entry.claim is not None and entry.claim.label is not None:
+            if entry.claim is not None and entry.claim.label is not None and entry.claim.patient_id is not None:
                 labels[entry.patient_key].add(entry.claim.label)
             if entry.age_years is not None:
                 ages[entry.patient_key].add(entry.age_years)

@@ -123,6 +123,12 @@ class SliceTable:
         return self.root / str(self.accepted["path"].iloc[row])
 
     @property
+    def patients_known(self) -> bool:
+        """Whether a `patient_key` stands for a person. If not, each picture has one of its own, and patients cannot be
+        counted or kept apart."""
+        return bool(self.counts.get("patients_known", True))
+
+    @property
     def refusals(self) -> dict[str, int]:
         """How many files were refused for each reason, most frequent first."""
         counts = self.rejected["reason"].value_counts()

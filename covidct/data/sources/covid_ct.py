@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-import pandas as pd
-
 from covidct.ct.ingest import Record
-from covidct.data.sources.layout import Claim, Layout, Source
-from covidct.errors import DataRefused, UsageError
+from covidct.data.sources.layout import Claim, Layout, Source, class_folder, refuse_own
+from covidct.data.sources.sheets import read_sheet
+from covidct.data.sources.table_file import Problems, read_rows, read_text
+from covidct.errors import DataRefused
 from covidct.labels import ClassScheme
 
 SITE = "ucsd"
@@ -41,12 +41,13 @@ class CovidCT(Layout):
 
     def wants(self, path: str) -> bool:
         """What lies in one of the two picture folders."""
-        return _label(path) is not None
+        return class_folder(path, FOLDERS) is not None
 
     def claim(self, record: Record) -> Claim:
         """By folder and file name."""
-        label, name = _label(record.path), PurePosixPath(record.path).name
-        assert label is not None  # wants() let it through
+        place, name = class_folder(record.path, FOLDERS), PurePosixPath(record.path).name
+        assert place is not None  # wants() let it through
+        label, _ = place
         patient = self._patients.get((label, name)) or self._patients.get((label, PurePosixPath(name).stem))
         if patient is None:
             raise DataRefused("picture is in no patient table")
@@ -60,10 +61,7 @@ def open_covid_ct(root: Path, labels: Path | None, classes: ClassScheme | None) 
         UsageError: A labels file was given, or classes other than covid19 and noncovid.
         DataRefused: Patient tables or split files are missing or contradict themselves.
     """
-    if labels is not None:
-        raise UsageError("covid_ct brings its own labels", where="data.labels", remedy="leave data.labels=null")
-    if classes is not None and not set(FOLDERS.values()) <= set(classes.names):
-        raise UsageError(f"covid_ct has the classes {list(CLASSES.names)}, not {list(classes.names)}")
+    refuse_own("covid_ct", CLASSES, labels, classes)
     patients: dict[tuple[str, str], str] = {}
     splits: dict[tuple[str, str], str] = {}
     for label, (table, folder) in _TABLES.items():
@@ -81,25 +79,20 @@ def open_covid_ct(root: Path, labels: Path | None, classes: ClassScheme | None) 
     return CovidCT(patients, splits)
 
 
-def _label(path: str) -> str | None:
-    parts = PurePosixPath(path).parts[:-1]
-    return next((FOLDERS[part] for part in parts if part in FOLDERS), None)
-
-
 def _patient_table(root: Path, name: str) -> dict[str, str]:
     """File name -> patient. Names are kept both as written and, for those without extension, as a bare stem."""
     path = next((found for found in (root / "Meta" / name, root / name) if found.is_file()), None)
     if path is None:
         raise DataRefused("the patient table is missing", where=name, remedy="put it into Meta/ or the data folder")
-    excel = path.suffix == ".xlsx"
-    try:
-        frame = pd.read_excel(path, dtype=str) if excel else pd.read_csv(path, dtype=str, encoding="utf-8-sig")
-        pairs = frame[["File name", "Patient ID"] if excel else ["image name", "patient id"]].dropna()
-    except (OSError, ValueError, KeyError) as error:
-        raise DataRefused(f"the patient table cannot be read ({type(error).__name__})", where=str(path)) from None
+    if path.suffix == ".xlsx":
+        pairs = read_sheet(path, ("File name", "Patient ID"))
+    else:
+        columns, problems = ("image name", "patient id"), Problems(path)
+        pairs = [(row[columns[0]], row[columns[1]]) for _, row in read_rows(read_text(path, columns), columns, problems)]
+        problems.refuse()
     found: dict[str, str] = {}
-    for file, patient in pairs.itertuples(index=False, name=None):
-        if found.setdefault(file.strip(), patient.strip()) != patient.strip():
+    for file, patient in pairs:
+        if found.setdefault(file, patient) != patient:
             raise DataRefused("the patient table gives one picture to two patients", where=str(path))
     return found
 

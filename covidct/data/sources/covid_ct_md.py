@@ -31,8 +31,8 @@ import numpy.typing as npt
 
 from covidct.ct.ingest import Record
 from covidct.ct.series import Series
-from covidct.data.sources.layout import Claim, Layout, Source
-from covidct.errors import DataRefused, IntegrityError, UsageError
+from covidct.data.sources.layout import Claim, Layout, Source, refuse_own
+from covidct.errors import DataRefused, IntegrityError
 from covidct.labels import ClassScheme
 
 SITE = "babak"
@@ -77,10 +77,7 @@ def open_covid_ct_md(root: Path, labels: Path | None, classes: ClassScheme | Non
         UsageError: A labels file was given, or classes without normal, covid19 and cap.
         IntegrityError: Index.csv and the array do not belong together.
     """
-    if labels is not None:
-        raise UsageError("covid_ct_md brings its own labels", where="data.labels", remedy="leave data.labels=null")
-    if classes is not None and not set(CLASSES.names) <= set(classes.names):
-        raise UsageError(f"covid_ct_md has the classes {list(CLASSES.names)}, not {list(classes.names)}")
+    refuse_own("covid_ct_md", CLASSES, labels, classes)
     array_path = next((root / name for name in _ARRAYS if (root / name).is_file()), None)
     if array_path is None or not (root / "Index.csv").is_file():
         return CovidCTMD({})
