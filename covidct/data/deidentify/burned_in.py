@@ -47,21 +47,18 @@ def _has_overlay_in_pixels(dataset: Dataset) -> bool:
     return any((group, 16) in dataset and (group, 12288) not in dataset for group in range(24576, 24832, 2))
 
 
-def suspected_by_pixels(pixels: npt.NDArray[np.generic]) -> str:
-    """Look for a line of letters: `_MIN_LETTERS` or more small shapes at one height, all of exactly one value.
+def suspected_by_pixels(pixels: npt.NDArray[np.generic], *, inverted: bool = False) -> str:
+    """Look for a line of letters: `_MIN_LETTERS` or more small shapes at one height, all exactly of the top value.
 
-    Writing is drawn in the brightest or darkest value; in a CT slice noise gives neighbouring pixels different values,
-    and what is saturated (metal, air clipped at the lowest value) does not stand in line.
+    Writing is drawn in the brightest value there is; in a CT slice noise gives neighbouring pixels different values,
+    and what is saturated (metal) does not stand in line.
 
     Args:
         pixels: Stored values `[rows, cols]` or `[frames, rows, cols]`.
+        inverted: MONOCHROME1: the lowest value is the brightest.
     """
-    frames = pixels if pixels.ndim == 3 else pixels[np.newaxis]
-    for frame in frames:
-        low, high = frame.min(), frame.max()
-        if low == high:
-            continue
-        if _has_line(frame == high) or _has_line(frame == low):
+    for frame in pixels if pixels.ndim == 3 else pixels[np.newaxis]:
+        if frame.min() < frame.max() and _has_line(frame == (frame.min() if inverted else frame.max())):
             return "shapes like a line of letters in the pixels"
     return ""
 

@@ -18,12 +18,12 @@ from covidct.data.deidentify import dates, descriptors, kept
 from covidct.data.deidentify.keyed import Keyed
 from covidct.data.deidentify.options import Options
 from covidct.data.deidentify.table import EDITION, actions
+from covidct.data.deidentify.terms import known
 from covidct.errors import DataRefused
 
 METHOD = f"covidct {__version__}, DICOM PS3.15 {EDITION} Annex E"
 _IMPLEMENTATION = "2.25.160189778277787871464475515096877038470"  # a UUID of version 4, drawn once for this program
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?\s*")
-_CODE = re.compile(r"[A-Z0-9_ ]{0,16}")
 _TEXT = re.compile(r"[\x20-\x7e]{0,64}")
 _AGE = re.compile(r"(\d{3})([DWMY])")
 _SCHEMES = ("SCT", "SRT", "SNM3", "DCM", "UMLS", "FMA", "LN", "UCUM", "99SDM")
@@ -54,8 +54,12 @@ class Cleaner:
         self._seconds = keyed.seconds(site, patient_id)
         self._telling = tuple(sorted(value.lower() for value in telling))
 
-    def clean(self, dataset: Dataset) -> Dataset:
+    def clean(self, dataset: Dataset, nameless: str = "") -> Dataset:
         """A new data set with its file meta information (PS3.10 7.1) and an empty preamble.
+
+        Args:
+            dataset: As it was read.
+            nameless: What the instance's UID is made of where an anonymiser emptied it: a digest of the file.
 
         Raises:
             DataRefused: It is not an image of a class and in a transfer syntax of the standard, or its pixel data are
@@ -65,9 +69,9 @@ class Cleaner:
         sop_class = _of_standard(dataset.get("SOPClassUID"), "SOP class")
         if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
             raise DataRefused("not an image: documents, plans and measurements are not de-identified")
-        if not dataset.get("SOPInstanceUID"):
-            raise DataRefused("no SOPInstanceUID")
         clean = self._cleaned(dataset)
+        if not clean.get("SOPInstanceUID"):
+            clean.SOPInstanceUID = self._keyed.uid(f"{self._patient} {nameless}")
         _trim(clean, compressed=syntax.is_encapsulated)
         clean.PatientID = clean.PatientName = self._patient
         clean.PatientIdentityRemoved = "YES"
@@ -172,8 +176,10 @@ class Cleaner:
             return DataElement(element.tag, vr, "")
         if keyword == "CodeValue" and str(dataset.get("CodingSchemeDesignator")) not in _SCHEMES:
             return None
-        pattern = _CODE if vr == "CS" else _TEXT
-        good = [value if pattern.fullmatch(value) and not self._tells(value) else "" for value in values]
+        if vr == "CS":
+            good = [known(value) for value in values]
+        else:
+            good = [value if _TEXT.fullmatch(value) and not self._tells(value) else "" for value in values]
         return DataElement(element.tag, vr, good if len(good) > 1 else good[0])
 
     def _uid(self, element: DataElement) -> DataElement:

@@ -10,6 +10,7 @@ from covidct.data.deidentify.originals import Original
 from covidct.data.deidentify.spellings import encodings, spellings, why_not_hunted
 
 _MIN_BYTES = 4
+_MAY_COINCIDE = ("text", "binary", "path", "site")
 _MIN_IN_NOISE = 8  # eight given letters in either case: once in 70 million gigabytes of noise
 BLOCK = 65536
 """Bytes that are told from noise together."""
@@ -49,11 +50,17 @@ class Quarry:
         self.hunted = 0
         """Number of values hunted."""
         owners: dict[Original, set[str]] = defaultdict(set)
+        stays: set[str] = set()
         for value in values:
-            owners[value._replace(owner="")].add(value.owner)
+            if value.kind == "stays":
+                stays.add(value.value.lower())
+            else:
+                owners[value._replace(owner="")].add(value.owner)
+        staying = "\n".join(sorted(stays))
         forms: dict[str, Original] = {}
         for original in sorted(owners):
-            if reason := why_not_hunted(original):
+            stands = original.kind in _MAY_COINCIDE and original.value.lower() in staying
+            if reason := "part of a value that may stay" if stands else why_not_hunted(original):
                 self.left_out[reason] += 1
                 continue
             self.hunted += 1

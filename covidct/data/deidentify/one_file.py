@@ -114,9 +114,8 @@ def _one_dicom(job: Job, path: str, raw: bytes, values: set[Original]) -> Outcom
     values |= originals(dataset, path, job.options)  # also of a file whose site cannot be told
     site = site_of(job.sites_of, patient, path)
     values |= {value._replace(owner=keyed.patient(site, patient)) for value in values if value.kind == "date"}
-    if not dataset.get("SOPInstanceUID"):
-        raise DataRefused("no SOPInstanceUID")
-    clean = Cleaner(keyed, job.options, site, patient, _telling(dataset, values)).clean(dataset)
+    digest = hashlib.sha256(raw).hexdigest()
+    clean = Cleaner(keyed, job.options, site, patient, _telling(dataset, values)).clean(dataset, digest)
     reason = suspected_by_header(dataset)
     if not reason and job.options.pixels == "check":
         try:
@@ -124,14 +123,14 @@ def _one_dicom(job: Job, path: str, raw: bytes, values: set[Original]) -> Outcom
         except Exception as error:  # decoders raise what they like
             reason = f"pixels cannot be decoded, so writing in them cannot be looked for ({type(error).__name__})"
         else:
-            reason = suspected_by_pixels(pixels)
+            reason = suspected_by_pixels(pixels, inverted=dataset.get("PhotometricInterpretation") == "MONOCHROME1")
     if reason:
         return Outcome(path, QUARANTINE, reason, values=frozenset(values))
     written = _written(clean)
     if reason := _wrong(written, dataset, values):
         return Outcome(path, QUARANTINE, reason, values=frozenset(values))
     series = keyed.name("series", str(dataset.get("SeriesInstanceUID", "")))
-    name = keyed.name("file", str(dataset.SOPInstanceUID), hashlib.sha256(raw).hexdigest())
+    name = keyed.name("file", digest)  # a copy of the same file becomes the same file
     output = f"{keyed.patient(site, patient)}/{series}/{name}.dcm"
     with replacing(job.output / output) as temporary:
         temporary.write_bytes(written)

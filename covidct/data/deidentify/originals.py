@@ -22,7 +22,8 @@ class Original(NamedTuple):
     """One value to hunt.
 
     Args:
-        kind: What sort of value: name, id, date, time, uid, text, number, binary, site or path.
+        kind: What sort of value: name, id, date, time, uid, text, number, binary, site or path; "stays" for what
+            stands in an attribute that may stay, and is no evidence elsewhere either.
         value: As it was written.
         owner: Of a date: whose it is (a pseudonym), because another's shifted date may be the same day; else "".
     """
@@ -36,7 +37,7 @@ _IDS = frozenset({"PatientID", "OtherPatientIDs", "AccessionNumber", "StudyID", 
 _TEXT = frozenset({"AE", "CS", "LO", "SH", "LT", "ST", "UT", "UC", "UR"})
 _TIMES = {"DA": "date", "TM": "time", "DT": "date"}
 _LONG = 256
-_PRINTABLE = re.compile(rb"[\x20-\x7e\x80-\xff]{5,}")
+_PRINTABLE = re.compile(rb"[\x20-\x7e]{5,}")
 
 
 def originals(dataset: Dataset, path: str, options: Options, owner: str = "") -> set[Original]:
@@ -84,16 +85,22 @@ def _walk(dataset: Dataset, may_stay: frozenset[int]) -> Iterator[Original]:
 
 
 def _of_element(element: DataElement, may_stay: frozenset[int]) -> Iterator[Original]:
-    if element.tag in may_stay or element.is_empty:
+    if element.is_empty:
+        return
+    if element.tag in may_stay:
+        if element.VR in ("CS", "SH", "LO"):
+            yield from (Original("stays", value) for value in _texts(element))
         return
     if isinstance(element.value, bytes):
         yield from _binary(element.value)
         return
-    values = element.value if element.VM > 1 else [element.value]
-    for one in values:
-        text = str(one).strip().strip("\0").strip()
-        if text:
-            yield Original(_kind(element.VR, element.keyword), text)
+    yield from (Original(_kind(element.VR, element.keyword), text) for text in _texts(element))
+
+
+def _texts(element: DataElement) -> Iterator[str]:
+    for one in element.value if element.VM > 1 else [element.value]:
+        if text := str(one).strip().strip("\0").strip():
+            yield text
 
 
 def _kind(vr: str, keyword: str) -> str:
@@ -111,11 +118,23 @@ def _kind(vr: str, keyword: str) -> str:
 
 
 def _binary(value: bytes) -> Iterator[Original]:
-    """Readable stretches of binary values, of at most 64 KiB: what is longer is no identifier but data."""
-    if len(value) <= 65536:
-        for match in _PRINTABLE.finditer(value):
-            if any(48 <= byte <= 122 for byte in match[0]) and len(match[0]) <= _LONG:
-                yield Original("binary", match[0].decode("latin-1").strip())
+    """Readable stretches of binary values of at most 64 KiB: what is longer is no identifier but data."""
+    if len(value) > 65536:
+        return
+    for match in _PRINTABLE.finditer(value):
+        text = match[0].decode("ascii").strip()
+        good = sum(character.isalnum() for character in text)
+        if len(text) <= _LONG and good >= 0.7 * len(text) and len(set(text)) >= 4:
+            yield Original("binary", text)
+    if len(value) <= _LONG and not value.isascii():  # a name in UTF-8 or in a character set of its country
+        for codec in ("utf-8", "gb18030"):
+            try:
+                text = value.decode(codec).strip(" \0")
+            except UnicodeError:
+                continue
+            if len(text) >= 2 and all(character.isalnum() or character in " ^=,.-_" for character in text):
+                yield Original("binary", text)
+                return
 
 
 def is_of_the_standard(uid: str) -> bool:

@@ -11,11 +11,11 @@ from covidct.data.deidentify.descriptors import WORDS
 from covidct.data.deidentify.originals import Original, is_of_the_standard
 
 _FIELD = """
-anonymous anonymized anonymised anonymize anon unknown unnamed none null test patient name subject phantom control
-normal disease image images series study scan scans data dicom dicomdir site train testing valid labels masks original
-primary secondary derived axial localizer male female other adult default standard general hospital institution
-radiology department modified removed covid covid19 pneumonia tuberculosis bacterial viral true false yes auto user
-root admin local slice slices
+complete completed created gdcm dcmtk openjpeg pydicom anonymous anonymized anonymised anonymize anon unknown unnamed
+none null test patient name subject phantom control normal disease image images series study scan scans data dicom
+dicomdir site train testing valid labels masks original primary secondary derived axial localizer male female other
+adult default standard general hospital institution radiology department modified removed covid covid19 pneumonia
+tuberculosis bacterial viral true false yes auto user root admin local slice slices
 """
 
 _COMMON = frozenset(_FIELD.split())
@@ -29,12 +29,14 @@ _MIN_MIXED = 5
 def why_not_hunted(original: Original) -> str:
     """Why a value is no evidence, or ""."""
     kind, value, _ = original
-    if kind == "number":
+    if kind == "number" and not (value.isdecimal() and len(value) >= 8):
         return "numbers without a meaning of their own"
     if kind == "time" and len(re.sub(r"\D", "", value)) <= _MIN_DIGITS:
         return "times of day: six digits are anywhere"
+    if is_of_the_standard(value):
+        return "UIDs of the standard"
     if kind == "uid":
-        return "UIDs of the standard" if is_of_the_standard(value) or "." not in value else ""
+        return "" if "." in value else "too short"
     if kind == "date":
         return "" if len(re.sub(r"\D", "", value)) >= 8 else "incomplete dates"
     if len(set(value.lower())) < 3:

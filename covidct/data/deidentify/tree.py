@@ -119,7 +119,7 @@ def deidentify_tree(
     result.tables = rewrite_tables(labels, output, Keyed(key), options) if labels is not None else []
     record.finish()
     counts = {"files": dict(result.outcomes), "patients": len(patients), "tables": result.tables}
-    write_json(output / RECORD, begun | {"complete": True, **counts})
+    write_json(output / RECORD, begun | {"finished": True, **counts})
     return result
 
 
@@ -162,7 +162,7 @@ def _begin(output: Path, begun: dict[str, Any]) -> None:
         return
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError("the output folder is not empty and not ours", where="output", remedy="give a new folder")
-    write_json(path, begun | {"complete": False})
+    write_json(path, begun | {"finished": False})
 
 
 def _outcomes(job: Job, paths: Sequence[str], workers: int) -> Iterator[Outcome]:
