@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,18 @@ _UNASSIGNED = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedShare
 def is_multiframe(dataset: Dataset) -> bool:
     """Whether a dataset is of a multi-frame CT class."""
     return str(dataset.get("SOPClassUID") or "") in SOP_CLASSES
+
+
+def says_multiframe(stream: BinaryIO) -> bool:
+    """Whether the file meta information names a multi-frame CT class (PS3.10 7.1), before anything is parsed.
+
+    Args:
+        stream: The file at its beginning, and there again afterwards.
+    """
+    head = stream.read(4096)
+    stream.seek(0)
+    meta = head[: 144 + int.from_bytes(head[140:144], "little")]  # (0002,0000), its length, comes first
+    return any(name.encode() in meta for name in SOP_CLASSES)
 
 
 class Frames:

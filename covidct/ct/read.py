@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ from pydicom.errors import InvalidDicomError
 from covidct.ct.bounds import BoundedFile, refuse_deflate_bomb, refuse_long_values, refuse_scan_bomb
 from covidct.ct.decode import MAX_SIDE
 from covidct.ct.hounsfield import is_lossy, refuse_unless_ct, rescaled, to_hounsfield
-from covidct.ct.multiframe import Frames, is_multiframe
+from covidct.ct.multiframe import Frames, is_multiframe, says_multiframe
 from covidct.ct.nifti import is_nifti, open_volume
 from covidct.ct.window import GRAY8, HU
 from covidct.errors import CovidctError, DataRefused
@@ -84,6 +83,9 @@ def read_slice(path: Path | str, frame: int = 0) -> Slice:
         volume = open_volume(path)
         return Slice(volume.pixels(frame), HU, volume.row_mm, volume.col_mm)
     if kind == "dicom":
+        with _harmless():
+            if _stamp(path) in _kept:
+                return frame_of(frames_of(path), frame)
         with open_dicom(path) as dataset:
             if is_multiframe(dataset):
                 return frame_of(frames_of(path), frame)
@@ -131,33 +133,28 @@ def kind_of(path: Path) -> str:
     raise DataRefused("not a DICOM, NIfTI, PNG or JPEG file")
 
 
-def needs_decoder(path: Path) -> bool:
-    """Whether a native decoder is at work on this file: DICOM in a JPEG family. A guess by its first kibibyte."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return False
-        with path.open("rb") as stream:
-            head = stream.read(1024)
-    except (OSError, ValueError):
-        return False
-    return head[128:132] == b"DICM" and b"1.2.840.10008.1.2.4." in head  # PS3.5 A.4: JPEG, JPEG-LS, JPEG 2000, ...
-
-
 @contextmanager
 def open_dicom(path: Path) -> Iterator[Dataset]:
     """Give a dataset; inside the block its elements may be odd without a flood of warnings that quote them.
 
     Whatever goes wrong inside becomes `DataRefused` (a `CovidctError` passes unchanged): pydicom parses elements when
     they are first looked at, so a damaged header can fail at any line that touches it.
+
+    The dataset of a multi-frame file is without its pixels, which can be many: see `frames_of`.
     """
+    with _harmless(), BoundedFile(path.open("rb", buffering=0)) as stream:
+        refuse_deflate_bomb(stream)
+        dataset = pydicom.dcmread(stream, stop_before_pixels=says_multiframe(stream))
+        refuse_long_values(dataset)
+        yield dataset
+
+
+@contextmanager
+def _harmless() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with BoundedFile(path.open("rb", buffering=0)) as stream:
-                refuse_deflate_bomb(stream)
-                dataset = pydicom.dcmread(stream)
-                refuse_long_values(dataset)
-                yield dataset
+            yield
         except CovidctError:
             raise
         except MemoryError as error:
@@ -182,17 +179,26 @@ def slice_of(dataset: Dataset) -> Slice:
 
 
 def frames_of(path: Path) -> Frames:
-    """The frames of a multi-frame file; those of the last file are kept, its header is long.
+    """The frames of a multi-frame file; those of the last file are kept, because its header is long.
 
     Call it inside `open_dicom`.
+
+    Raises:
+        DataRefused: The sizes in the header contradict each other or the file's.
     """
+    stamp = _stamp(path)
+    if stamp not in _kept:
+        _kept.clear()
+        _kept[stamp] = Frames(path)
+    return _kept[stamp]
+
+
+_kept: dict[tuple[Path, int, int], Frames] = {}
+
+
+def _stamp(path: Path) -> tuple[Path, int, int]:
     status = path.stat()
-    return _frames(path, status.st_mtime_ns, status.st_size)
-
-
-@lru_cache(maxsize=1)
-def _frames(path: Path, _changed: int, _size: int) -> Frames:
-    return Frames(path)
+    return path, status.st_mtime_ns, status.st_size
 
 
 def frame_of(frames: Frames, frame: int) -> Slice:
