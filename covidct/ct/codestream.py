@@ -14,6 +14,7 @@ from covidct.errors import DataRefused
 _SLACK = 2**20
 _SOF = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # start of frame; 0xF7 is JPEG-LS; the three are other things
 _BARE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
+_JPEG_LS, _END = b"\xff\xf7", b"\xff\xd9"
 _J2K = b"\xff\x4f\xff\x51"  # start of codestream, size: always together, in a JP2 box or bare
 
 
@@ -26,13 +27,16 @@ def refuse_bomb(frame: bytes, rows: int, cols: int) -> None:
         cols: Columns of the header.
 
     Raises:
-        DataRefused: The frame declares another size or several components, or is larger than any encoder makes it.
+        DataRefused: The frame declares another size or several components, is larger than any encoder makes it, or is a
+            JPEG-LS frame that is cut.
     """
     if len(frame) > 2 * (rows * cols * 2) + _SLACK:  # the worst encoder of RLE doubles it
         raise DataRefused("compressed frame far larger than the picture in it")
     declared = declared_size(frame)
     if declared is not None and declared != (rows, cols, 1):
         raise DataRefused("size in the compressed frame differs from the header")
+    if _JPEG_LS in frame[:4096] and not frame.rstrip(b"\0").endswith(_END):
+        raise DataRefused("compressed frame without an end")  # CharLS may search it for ten seconds
 
 
 def declared_size(frame: bytes) -> tuple[int, int, int] | None:
