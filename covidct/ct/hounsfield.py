@@ -15,6 +15,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 
 from covidct.ct.decode import MAX_SIDE, stored_values
+from covidct.ct.terms import MODALITIES, NOT_THE_CHEST
 from covidct.errors import DataRefused
 
 FLOOR_HU = -1024
@@ -50,16 +51,21 @@ def refuse_unless_ct(dataset: Dataset) -> None:
     """
     sop_class = str(dataset.get("SOPClassUID") or "")
     if not sop_class:
+        meta: Any = getattr(dataset, "file_meta", {})
+        if str(meta.get("MediaStorageSOPClassUID") or "") == uid.MediaStorageDirectoryStorage:
+            raise DataRefused("DICOMDIR, a list of files")
         raise DataRefused("no SOP class (empty or cut header)")
     modality = str(dataset.get("Modality") or "").strip()
     if modality != "CT":
-        raise DataRefused(f"modality {_word(modality)}, not CT")
+        raise DataRefused(f"modality {_known(modality)}, not CT")
     if sop_class != _CT:
         name = uid.UID(sop_class).name if sop_class in uid.UID_dictionary else "unknown SOP class"
         raise DataRefused(f"{name}, not CT Image Storage")
     if int(dataset.get("NumberOfFrames") or 1) != 1:
         raise DataRefused("several frames in a single-frame SOP class")
     _refuse_image_type(dataset)
+    if str(dataset.get("BodyPartExamined") or "").strip().upper() in NOT_THE_CHEST:
+        raise DataRefused("body part is not the chest")
     if str(dataset.get("BurnedInAnnotation") or "").strip() == "YES":
         raise DataRefused("burned-in annotation")
     _refuse_pixel_format(dataset)
@@ -121,9 +127,9 @@ def rescaled(dataset: Dataset, stored: npt.NDArray[np.int32]) -> npt.NDArray[np.
     return np.clip(hounsfield, FLOOR_HU, np.iinfo(np.int16).max).astype(np.int16)
 
 
-def _word(text: str) -> str:
-    """A code string fit for a reason: DICOM CS is short and plain; anything else may be free text about a person."""
-    return text if text.isascii() and text.isalnum() and len(text) <= 16 else "missing" if not text else "unreadable"
+def _known(modality: str) -> str:
+    """A modality fit for a reason: a defined term. Anything else may be free text about a person."""
+    return modality if modality in MODALITIES else "unknown" if modality else "missing"
 
 
 def _refuse_image_type(dataset: Dataset) -> None:

@@ -18,7 +18,17 @@ from covidct.ct.hounsfield import is_lossy, refuse_unless_ct
 from covidct.ct.measures import Measures, measure
 from covidct.ct.multiframe import Frames, is_multiframe
 from covidct.ct.nifti import Volume, open_volume
-from covidct.ct.read import Slice, frame_of, frames_of, kind_of, open_dicom, pixel_spacing, read_slice, slice_of
+from covidct.ct.read import (
+    OUT_OF_MEMORY,
+    Slice,
+    frame_of,
+    frames_of,
+    kind_of,
+    open_dicom,
+    pixel_spacing,
+    read_slice,
+    slice_of,
+)
 from covidct.ct.window import HU
 from covidct.errors import CovidctError, DataRefused
 
@@ -142,7 +152,12 @@ def ingest(root: Path, path: str, kinds: tuple[str, ...]) -> list[Record]:
             header = header_of(dataset)
             return [_record(path, slice_of(dataset), header=header, patient_id=patient_id)]
     except CovidctError as error:
-        return [Record(path, error.what, patient_id=patient_id)]
+        reason = error.what
+    except MemoryError:
+        reason = OUT_OF_MEMORY
+    except Exception as error:  # whatever a file does, no other one pays for it
+        reason = f"cannot be read ({type(error).__name__})"
+    return [Record(path, reason, patient_id=patient_id)]
 
 
 def _record(path: str, picture: Slice, **about: Any) -> Record:

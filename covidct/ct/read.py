@@ -33,6 +33,18 @@ from covidct.errors import CovidctError, DataRefused
 MAX_BYTES = 512 * 2**20
 """The largest file opened. One uncompressed 4096 x 4096 slice is 32 MiB."""
 
+_PACKED = (
+    b"PK\3\4",
+    b"PK\5\6",
+    b"\x1f\x8b",
+    b"BZh",
+    b"\xfd7zXZ\0",
+    b"7z\xbc\xaf\x27\x1c",
+    b"Rar!\x1a\7",
+    b"\x28\xb5\x2f\xfd",
+)
+"""How archives and compressed files begin: zip, gzip, bzip2, xz, 7z, rar, zstd; tar has its word at 257."""
+
 OUT_OF_MEMORY = "reading it takes more memory than there is"
 """The reason where memory ran out, or a limit set by the caller was met."""
 
@@ -130,6 +142,8 @@ def kind_of(path: Path) -> str:
         return "jpeg"
     if is_nifti(head):
         return "nifti"
+    if head.startswith(_PACKED) or head[257:262] == b"ustar":
+        raise DataRefused("archive (archives are not opened; unpack it first)")
     raise DataRefused("not a DICOM, NIfTI, PNG or JPEG file")
 
 
