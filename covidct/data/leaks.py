@@ -9,13 +9,39 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from covidct.errors import DataRefused, IntegrityError
+from covidct.errors import DataRefused, IntegrityError, UsageError
 
 Parts = Mapping[str, pd.DataFrame]
 """Partition name -> its rows of the slice table."""
 
 FEW = 3
 """Patients that may share a study by mistake; a UID that more of them carry was put there by an anonymiser."""
+
+
+def refuse_unknown_patients(source: str, kind: str, *, known: bool) -> None:
+    """Refuse to keep patients apart, or to count a leak, where the source does not say whose a picture is.
+
+    Args:
+        source: Name of the source.
+        kind: The wanted split; "image_level" is the only one without patients, and for such sources only.
+        known: Whether the source names patients.
+
+    Raises:
+        DataRefused: They are not known, and the split needs them.
+        UsageError: They are known, so that a leak would be hidden.
+    """
+    if not known and kind != "image_level":
+        raise DataRefused(
+            f"{source} does not say whose a picture is: patients cannot be kept apart, and a leak cannot be counted",
+            where=f"split={kind}",
+            remedy="test on other data; or divide pictures, with a leak of unknown size, by split=image_level",
+        )
+    if known and kind == "image_level":
+        raise UsageError(
+            "patients are known here: a split that does not count the leak would hide it",
+            where="split=image_level",
+            remedy="use split=patient, or split=paper_image_level, which counts",
+        )
 
 
 def patients_in_several(parts: Parts) -> list[str]:

@@ -14,7 +14,8 @@ def participants(table: SliceTable, split: Split | None = None) -> dict[str, Any
     Returns:
         "source"; "files_read"; "refused": reason -> number of files; "accepted": {"patients", "slices"};
         "unlabelled": the same for accepted slices without a class; "sites": site -> class -> {"patients", "slices"};
-        "partitions": the same for each partition of the split, empty without one.
+        "partitions": the same for each partition of the split, empty without one. Where the source names no patients,
+        each picture counts as a patient of its own.
     """
     rows = table.accepted
     labelled = rows[rows["label"].notna()]
@@ -28,7 +29,17 @@ def participants(table: SliceTable, split: Split | None = None) -> dict[str, Any
         "accepted": _count(rows),
         "unlabelled": _count(rows[rows["label"].isna()]),
         "sites": sites,
-        "partitions": dict(split.counts) if split is not None else {},
+        "partitions": _partitions(split) if split is not None else {},
+    }
+
+
+def _partitions(split: Split) -> dict[str, dict[str, dict[str, int]]]:
+    return {
+        part: {
+            label: {key: number if number is not None else cell["slices"] or 0 for key, number in cell.items()}
+            for label, cell in counts.items()
+        }
+        for part, counts in split.counts.items()
     }
 
 

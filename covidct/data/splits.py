@@ -23,6 +23,7 @@ from covidct.data.leaks import (
     refuse_shared_pixels,
     refuse_shared_uids,
     refuse_straddling_patients,
+    refuse_unknown_patients,
     some,
 )
 from covidct.data.official import official_partition, official_pool
@@ -33,9 +34,9 @@ from covidct.provenance import digest_json
 if TYPE_CHECKING:
     from covidct.data.table import SliceTable
 
-KINDS = ("patient", "paper_image_level", "official", "official_pool", "official_pool_image_level")
-IMAGE_LEVEL = ("paper_image_level", "official_pool_image_level")
-Kind = Literal["patient", "paper_image_level", "official", "official_pool", "official_pool_image_level"]
+KINDS = ("patient", "paper_image_level", "official", "official_pool", "official_pool_image_level", "image_level")
+IMAGE_LEVEL = ("paper_image_level", "official_pool_image_level", "image_level")
+Kind = Literal["patient", "paper_image_level", "official", "official_pool", "official_pool_image_level", "image_level"]
 SCHEMA = 1
 FRACTION_TRAIN = 0.75
 """3:1, paper L236."""
@@ -43,7 +44,7 @@ PICTURES = 8
 """Pictures of each patient that a split keeps the digests of."""
 _DIGEST = 12  # hexadecimal characters, 48 bits: by chance, 3 of 100 million pairs of data sets of 100 patients share one
 
-Counts = dict[str, dict[str, dict[str, int]]]
+Counts = dict[str, dict[str, dict[str, int | None]]]
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Split:
         train: Sorted patient keys, or slice keys when `unit` is "image".
         val: The same for validation.
         tests: The same for each named test set; the name is the site.
-        leaked_patients: Patients with slices in more than one partition; 0 unless `unit` is "image".
+        leaked_patients: Patients with slices in more than one partition; 0 unless `unit` is "image". None where nobody
+            knows whose a picture is ("image_level"); `counts` then has None for patients, too.
         counts: Partition ("train", "val", "test/<name>") -> class -> {"patients": n, "slices": n}.
         pictures: Sorted beginnings of pixel hashes, the `PICTURES` smallest of each training and validation patient:
             what the network has seen is recognised under any pseudonym key. Empty in splits of earlier versions.
@@ -73,7 +75,7 @@ class Split:
     train: tuple[str, ...]
     val: tuple[str, ...]
     tests: Mapping[str, tuple[str, ...]]
-    leaked_patients: int
+    leaked_patients: int | None
     counts: Counts
     pictures: tuple[str, ...] = ()
 
@@ -178,6 +180,7 @@ def make_split(
             "official": the partition that the source itself names for each slice (`official_split`).
             "official_pool": the test set that the source names; all else is drawn anew, like "patient".
             "official_pool_image_level": the same, drawn like "paper_image_level": to measure what the leak does.
+            "image_level": slices at random where the source names no patients; the leak cannot be counted.
         repeat: Number of the independent random split, from 0.
         seed: Seed of the family of repeats.
         train_fraction: Share of training patients (slices) among training and validation, inside (0, 1).
@@ -187,11 +190,12 @@ def make_split(
         UsageError: An unknown kind or site, or a number out of range.
         DataRefused: A class would be missing in training or validation (faults 11, 12), a patient carries two
             classes (paper L208-211) or lies both inside and outside of the external sites, or the official split is
-            missing for some slices, has no test set to keep, or divides a patient.
+            missing for some slices, has no test set to keep, or divides a patient; or patients are not known.
         IntegrityError: Two patients that could come to lie on two sides share a slice pixel by pixel (fault 15).
     """
     if kind not in KINDS:
         raise UsageError(f"unknown split {kind!r}", remedy=f"use one of {list(KINDS)}")
+    refuse_unknown_patients(table.source, kind, known=table.patients_known)
     if repeat < 0 or seed < 0:
         raise UsageError(f"repeat and seed count from 0, not {repeat} and {seed}")
     if not 0 < train_fraction < 1:
@@ -211,7 +215,7 @@ def make_split(
     if kind == "official":
         train, val, published = official_partition(inside)
         tests |= published
-    elif kind == "paper_image_level":
+    elif kind in ("paper_image_level", "image_level"):
         train, val = by_image(inside, train_fraction, order)
     elif kind == "official_pool_image_level":
         pool, published = official_pool(inside)
@@ -240,8 +244,8 @@ def make_split(
         train=_keys(train[key]),
         val=_keys(val[key]),
         tests={name: _keys(rows[key]) for name, rows in tests.items()},
-        leaked_patients=len(patients_in_several(parts)),
-        counts=_counts(parts),
+        leaked_patients=len(patients_in_several(parts)) if table.patients_known else None,
+        counts=_counts(parts, table.patients_known),
         pictures=_pictures(pd.concat([train, val])),
     )
     verify_split(split, table)
@@ -281,7 +285,8 @@ def verify_split(split: Split, table: SliceTable) -> None:
     if split.unit == "patient":
         refuse_shared_pixels(slices, parts, within=False)
         refuse_shared_uids(parts)
-    if _counts(parts) != split.counts or len(patients_in_several(parts)) != split.leaked_patients:
+    leaked = len(patients_in_several(parts)) if table.patients_known else None
+    if _counts(parts, table.patients_known) != split.counts or leaked != split.leaked_patients:
         raise IntegrityError("the counts in the split do not match the index", remedy=again)
 
 
@@ -308,8 +313,9 @@ def describe_split(split: Split) -> str:
     for part in split.members():  # training, validation, then the test sets
         counts = split.counts[part]
         row = [counts.get(label, {"patients": 0, "slices": 0}) for label in classes]
-        slices = sum(cell["slices"] for cell in row)
-        cells.append([part, *(f"{cell['patients']} / {cell['slices']}" for cell in row), f"{slices}"])
+        slices = sum(cell["slices"] or 0 for cell in row)
+        people = ["–" if split.leaked_patients is None else str(cell["patients"]) for cell in row]
+        cells.append([part, *(f"{n} / {cell['slices']}" for n, cell in zip(people, row, strict=True)), f"{slices}"])
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     lines += [
         "  ".join([row[0].ljust(widths[0]), *(v.rjust(w) for v, w in zip(row[1:], widths[1:], strict=True))])
@@ -319,6 +325,11 @@ def describe_split(split: Split) -> str:
         lines.append(
             f"!! LEAK: {number(split.leaked_patients, 'patient')} lie on both sides of this split. Validation figures "
             "of this split are too good; it exists to show what the paper did, use split=patient for your own work."
+        )
+    if split.leaked_patients is None:
+        lines.append(
+            "!! LEAK OF UNKNOWN SIZE: nobody knows whose these pictures are, so that pictures of one person may lie on "
+            "both sides, and they cannot be counted. No figure of this split is about new patients."
         )
     return "\n".join(lines)
 
@@ -336,10 +347,10 @@ def _rows(split: Split, frame: pd.DataFrame) -> dict[str, np.ndarray]:
     }
 
 
-def _counts(parts: Mapping[str, pd.DataFrame]) -> Counts:
+def _counts(parts: Mapping[str, pd.DataFrame], known: bool) -> Counts:
     return {
         part: {
-            str(label): {"patients": int(group["patient_key"].nunique()), "slices": len(group)}
+            str(label): {"patients": int(group["patient_key"].nunique()) if known else None, "slices": len(group)}
             for label, group in rows.groupby("label")
         }
         for part, rows in parts.items()

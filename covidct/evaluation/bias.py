@@ -41,6 +41,8 @@ class Finding(NamedTuple):
 
 def leak(record: RunRecord) -> Finding:
     """Patients on two sides of the split."""
+    if not record.patients_known:
+        return Finding("high", "The data do not say whose a picture is: people lie in several partitions, uncounted.")
     if record.leaked_patients is None:
         return Finding("not known", "The run has no record of its split.")
     if record.leaked_patients:

@@ -104,9 +104,14 @@ class RunRecord:
 
     @property
     def leaked_patients(self) -> int | None:
-        """Patients with slices in more than one partition, or None when it is not recorded."""
+        """Patients with slices in more than one partition, or None when it is not recorded or nobody knows it."""
         leaked = self.split.get("leaked_patients")
         return int(leaked) if leaked is not None else None
+
+    @property
+    def patients_known(self) -> bool:
+        """False where the data do not say whose a picture is, so that each counts as a patient of its own."""
+        return self.split.get("name") != "image_level"
 
 
 def read_run(run_folder: Path) -> RunRecord:

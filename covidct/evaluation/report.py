@@ -136,7 +136,11 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         "Repeat and seed of the split": f"{split['repeat']} · {split['seed']}"
         if "repeat" in split and "seed" in split
         else None,
-        "Patients in more than one partition": None if leaked is None else f"{leaked:,}",
+        "Patients in more than one partition": "not known to anybody"
+        if not record.patients_known
+        else None
+        if leaked is None
+        else f"{leaked:,}",
         "Epochs": _epochs(record),
         "Training time": _duration(record.get("seconds")),
         "Time for a slice": _speed(record.section("speed")),

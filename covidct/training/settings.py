@@ -61,7 +61,9 @@ class DataSettings:
 class SplitSettings:
     """How partitions are made (`conf/split/`)."""
 
-    kind: Literal["patient", "paper_image_level", "official", "official_pool", "official_pool_image_level"]
+    kind: Literal[
+        "patient", "paper_image_level", "official", "official_pool", "official_pool_image_level", "image_level"
+    ]
     repeat: int
     seed: int
     train_fraction: float

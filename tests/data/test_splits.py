@@ -27,6 +27,8 @@ class Table:
 
     accepted: pd.DataFrame
     digest: str = "d" * 64
+    source: str = "made_up"
+    patients_known: bool = True
 
 
 def cohort(spec, *, slices=3, official=None) -> Table:

@@ -19,8 +19,8 @@ Not seen: the pictures and both tables. The layout is as github.com/haydengunraj
 of them have a folder `images/` above the classes, which is fine.
 
 `unzip_filenames.csv` (zip_file, label, patient_id, scan_id, n_slice), if it is there, has to agree: a scan that it does
-not list, or lists with another class or patient, is refused. The data set is published as `NCP-1.zip` ... `Normal-27.zip`
-or the like: unpack them into one folder.
+not list, or lists with another class or patient, is refused. The data set is published as archives (`NCP-13.zip`):
+unpack them all into one folder.
 """
 
 from __future__ import annotations

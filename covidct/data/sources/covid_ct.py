@@ -88,7 +88,9 @@ def _patient_table(root: Path, name: str) -> dict[str, str]:
         pairs = read_sheet(path, ("File name", "Patient ID"))
     else:
         columns, problems = ("image name", "patient id"), Problems(path)
-        pairs = [(row[columns[0]], row[columns[1]]) for _, row in read_rows(read_text(path, columns), columns, problems)]
+        pairs = [
+            (row[columns[0]], row[columns[1]]) for _, row in read_rows(read_text(path, columns), columns, problems)
+        ]
         problems.refuse()
     found: dict[str, str] = {}
     for file, patient in pairs:

@@ -106,12 +106,13 @@ def open_covidx_ct(root: Path, labels: Path | None, classes: ClassScheme | None)
 
 def _read_list(path: Path, part: str, pictures: dict[str, Picture]) -> None:
     problems = Problems(path)
+    codes = {str(code): (part, label) for code, label in enumerate(CLASSES.names)}
     for number, line in enumerate(read_text(path, ("file", "class", "box")).splitlines(), start=1):
         cells = line.split()
-        if len(cells) != 6 or cells[1] not in ("0", "1", "2"):
+        if len(cells) != 6 or cells[1] not in codes:
             if cells:
                 problems.add(f"line {number}: not a name, a class 0 to 2 and a box of four numbers")
-        elif pictures.setdefault(cells[0], (part, CLASSES.names[int(cells[1])])) != (part, CLASSES.names[int(cells[1])]):
+        elif pictures.setdefault(cells[0], codes[cells[1]]) != codes[cells[1]]:
             problems.add(f"line {number}: the picture is listed before, with another class or in another part")
     problems.refuse()
 

@@ -65,6 +65,4 @@ def open_sars_cov_2_ct(root: Path, labels: Path | None, classes: ClassScheme | N
     return SarsCov2CT()
 
 
-SOURCE = Source(
-    "sars_cov_2_ct", "SARS-CoV-2 CT-scan: PNG, two classes, patients unknown", CLASSES, open_sars_cov_2_ct
-)
+SOURCE = Source("sars_cov_2_ct", "SARS-CoV-2 CT-scan: PNG, two classes, patients unknown", CLASSES, open_sars_cov_2_ct)

@@ -102,6 +102,8 @@ def partitions(record: RunRecord) -> str | None:
 
 def disjoint(record: RunRecord) -> str | None:
     """The unit of the split, and patients on two sides of it."""
+    if not record.patients_known:
+        return "single images; whose they are is not known, and patients in several partitions cannot be counted"
     if record.split.get("unit") is None or record.leaked_patients is None:
         return None
     unit = "whole patients" if record.split["unit"] == "patient" else "single images"
