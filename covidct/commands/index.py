@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ from covidct.commands.progress import progress, say
 from covidct.data.index import build_index
 from covidct.data.pseudonyms import Pseudonymizer, key_file, load_or_create_key
 from covidct.data.quality import Rules
-from covidct.data.table import SliceTable, write_table
+from covidct.data.table import SliceTable, read_table, write_table
 from covidct.errors import UsageError
 from covidct.training.settings import DataSettings, read_settings
+
+PAGE = "index_report.html"
 
 LABELS_AND_FILES = (
     "labelled_patients_without_files", "patients_without_label", "patients_with_two_labels",
@@ -23,6 +26,12 @@ LABELS_AND_FILES = (
 def run(values: dict[str, Any]) -> None:
     """Run the verb."""
     data = read_settings(DataSettings, values["data"], "data")
+    report, folder = values["report"], Path(data.index)
+    if report not in (True, False, "only"):
+        raise UsageError(f"report={report} is not a choice", remedy="true, false or only")
+    if report == "only":
+        _report(read_table(folder), folder)
+        return
     if data.root is None:
         raise UsageError("where are the scans?", where="data.root", remedy="add data.root=FOLDER")
     key = key_file(values["key"])
@@ -40,10 +49,21 @@ def run(values: dict[str, Any]) -> None:
             rules=rules_of(data),
             irregular=data.irregular,
         )
-    path = write_table(table, Path(data.index))
+    path = write_table(table, folder)
+    (folder / PAGE).unlink(missing_ok=True)  # of another table
     describe(table)
     say(f"wrote {path} (digest {table.digest[:12]}); pseudonym key: {key}")
+    if report:
+        _report(table, folder)
     say(f"next: covidct split data.index={data.index}")
+
+
+def _report(table: SliceTable, folder: Path) -> None:
+    began = time.monotonic()
+    from covidct.commands.index_page import write_page
+
+    page = write_page(table, folder)
+    say(f"report: {page} ({time.monotonic() - began:.1f} s); it shows patients: keep it beside the scans")
 
 
 def rules_of(data: DataSettings) -> Rules:
