@@ -130,7 +130,7 @@ class Cleaner:
             return "keep"
         if tag in kept.PICTURE:
             return "keep"
-        asked = actions().get(int(tag), "X")
+        asked = "Z" if tag in kept.EMPTIED else actions().get(int(tag), "X")
         # of several actions the one that always leaves a valid object: a dummy, else empty, else nothing
         return next(action for action in ("D", "Z", "X") if action in asked) if asked not in ("U", "X/Z/U") else "X"
 
@@ -172,8 +172,8 @@ class Cleaner:
             return DataElement(element.tag, vr, element.value)
         if vr == "AS":
             return DataElement(element.tag, vr, banded(values[0]))
-        if keyword == "PatientSex" and values[0] not in ("F", "M", "O"):
-            return DataElement(element.tag, vr, "")
+        if keyword == "PatientSex":
+            return DataElement(element.tag, vr, values[0] if values[0] in ("F", "M", "O") else "")
         if keyword == "CodeValue" and str(dataset.get("CodingSchemeDesignator")) not in _SCHEMES:
             return None
         if vr == "CS":

@@ -19,8 +19,8 @@ LargestPixelValueInSeries PixelPaddingValue PixelPaddingRangeLimit PixelData Flo
 ExtendedOffsetTable ExtendedOffsetTableLengths LossyImageCompression LossyImageCompressionRatio
 LossyImageCompressionMethod PixelPresentation VolumetricProperties VolumeBasedCalculationTechnique RescaleIntercept
 RescaleSlope RescaleType WindowCenter WindowWidth VOILUTFunction PresentationLUTShape PixelIntensityRelationship
-PixelIntensityRelationshipSign BurnedInAnnotation RecognizableVisualFeatures PixelSpacing ImagerPixelSpacing
-NominalScannedPixelSpacing SpacingBetweenSlices SliceThickness SliceLocation ImagePositionPatient
+PixelIntensityRelationshipSign BurnedInAnnotation RecognizableVisualFeatures SyntheticData PixelSpacing
+ImagerPixelSpacing NominalScannedPixelSpacing SpacingBetweenSlices SliceThickness SliceLocation ImagePositionPatient
 ImageOrientationPatient ImageType FrameType InstanceNumber SeriesNumber AcquisitionNumber ImagesInAcquisition
 PatientPosition Laterality ImageLaterality BodyPartExamined Modality ModalityLUTSequence VOILUTSequence LUTDescriptor
 LUTData FrameIncrementPointer FrameTime
@@ -94,6 +94,9 @@ MODEL = _tags("Manufacturer ManufacturerModelName ConvolutionKernel")
 
 IDENTITY = _tags("DeviceSerialNumber StationName SoftwareVersions DeviceID")
 """Which device; kept by the Retain Device Identity option only."""
+
+EMPTIED = _tags("PositionReferenceIndicator")
+"""Must be there (type 2), and may be empty."""
 
 PATIENT = _tags("PatientSex PatientAge")
 """Characteristics of the patient."""
