@@ -28,7 +28,8 @@ def refuse_copies(entries: list[Entry]) -> None:
                 entry.reason = SAME_FILE
     for group in _groups(entries, lambda entry: entry.pixel_hash or b""):
         _one_label(group, "one picture (equal pixels)")
-        first, *others = sorted(group, key=lambda entry: (entry.patient_key or "", entry.slice_key))
+        # by series before slice: of a scan that was exported twice, one series stays whole
+        first, *others = sorted(group, key=lambda entry: (entry.patient_key or "", entry.series, entry.slice_key))
         for entry in others:
             same = entry.patient_key == first.patient_key
             entry.reason = f"same pixels as another slice of {'the patient' if same else 'another patient'}"

@@ -26,6 +26,7 @@ class Entry:
         pixel_hash: Of its pixels, as bytes; None where the file was refused.
         lossy: Whether lossy compression is declared.
         age_years: Of the patient; None where no header tells.
+        series: Series Instance UID; "" where there is none.
     """
 
     file: int
@@ -37,6 +38,7 @@ class Entry:
     pixel_hash: bytes | None = None
     lossy: bool = False
     age_years: int | None = None
+    series: str = ""
 
 
 class Entrance:
@@ -69,6 +71,7 @@ class Entrance:
             entry.pixel_hash = bytes.fromhex(record.pixel_hash or "")
             entry.lossy = record.lossy
             entry.age_years = record.header.age_years if record.header is not None else None
+            entry.series = sys.intern(record.header.series_uid) if record.header is not None else ""
         return entry
 
     def _patient(self, claim: Claim) -> str | None:
