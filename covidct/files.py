@@ -56,11 +56,15 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        DataRefused: The file is missing or is not JSON.
+        DataRefused: The file is missing, cannot be read or is not JSON.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataRefused("the file does not exist", where=str(path)) from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise DataRefused(f"the file cannot be read ({type(error).__name__})", where=str(path)) from None
+    except RecursionError:
+        raise DataRefused("not a JSON file of ours: nested too deeply", where=str(path)) from None
+    except ValueError as error:  # UnicodeDecodeError is one
         raise DataRefused(f"not a JSON file: {error}", where=str(path)) from None

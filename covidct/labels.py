@@ -77,8 +77,13 @@ class ClassScheme:
 
     @classmethod
     def from_dict(cls, values: dict[str, object]) -> ClassScheme:
-        """The inverse of `as_dict`."""
-        names = values["names"]
-        assert isinstance(names, Sequence)
+        """The inverse of `as_dict`.
+
+        Raises:
+            UsageError: It is not what `as_dict` writes.
+        """
+        names = values.get("names")
+        if not isinstance(names, Sequence) or isinstance(names, str) or not all(isinstance(n, str) for n in names):
+            raise UsageError(f"classes are a list of names, not {names!r:.80}")
         normal, positive = values.get("normal"), values.get("positive")
         return cls(tuple(names), str(normal) if normal else None, str(positive) if positive else None)

@@ -74,7 +74,7 @@ def compose_again(verb: str, words: Sequence[str]) -> dict[str, Any]:
     try:
         with opened:
             return plain(hydra.compose(config_of(verb), overrides=list(words)))
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, *_STRANGE_WORDS) as error:
         failure = error
     raise _explain(verb, words, failure)
 
@@ -84,12 +84,19 @@ _command_line: list[str] = []
 
 _failures: list[CovidctError] = []
 
+_STRANGE_WORDS = (ValueError, TypeError, KeyError, AttributeError, AssertionError, RecursionError)
+"""What Hydra lets through for words that it does not expect, like `data=1` (ValueError) or a deep `[[[`."""
+
+_composed: list[bool] = []
+"""Not empty once a job of the running command began: from there on no error is one of the command line."""
+
 
 def job(config: DictConfig) -> Any:
     """What Hydra runs: once, or for each job of a multirun.
 
     At module level, so that a launcher can send it to another process by its name.
     """
+    _composed.append(True)
     about = HydraConfig.get()
     if about.mode == RunMode.MULTIRUN:
         from covidct.commands.study import run_job
@@ -122,6 +129,7 @@ def run(verb: str, words: Sequence[str]) -> int:
 
     end_with_parent()
     _failures.clear()
+    _composed.clear()
     original = sys.argv
     _command_line[:] = original
     # Hydra would print and exit 1 by itself; let its errors come here instead.
@@ -143,6 +151,9 @@ def run(verb: str, words: Sequence[str]) -> int:
         report_failure(_explain(verb, words, error))
         return UsageError.exit_code
     except Exception as error:
+        if isinstance(error, _STRANGE_WORDS) and not _composed:
+            report_failure(_explain(verb, words, error))
+            return UsageError.exit_code
         traceback.print_exc()
         broken = error
     finally:
@@ -236,12 +247,13 @@ def _explain(verb: str, words: Sequence[str], error: Exception) -> UsageError:
 
 def _known_keys(verb: str, overrides: Sequence[str]) -> list[str]:
     """Every key of the verb's config; group choices that were typed are honoured where they compose."""
-    groups = [o for o in overrides if "." not in o.split("=", 1)[0] and (config_folder() / o.split("=")[0]).is_dir()]
+    chosen = [(o, o.split("=", 1)[0]) for o in overrides]
+    groups = [o for o, name in chosen if name and "." not in name and (config_folder() / name).is_dir()]
     running = GlobalHydra.instance().is_initialized()
     with nullcontext() if running else hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
         try:
             config = hydra.compose(config_of(verb), overrides=groups)
-        except HydraException:
+        except (HydraException, OmegaConfBaseException, *_STRANGE_WORDS):
             config = hydra.compose(config_of(verb))
     keys = list(_keys(OmegaConf.to_container(config)))
     return [*keys, *(path.name for path in config_folder().iterdir() if path.is_dir())]

@@ -12,8 +12,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from covidct.errors import DataRefused
-from covidct.files import replacing
+from covidct.data.batches import ROW_GROUP
+from covidct.errors import DataRefused, IntegrityError
+from covidct.files import read_json, replacing
+from covidct.provenance import digest_file
 
 NAME = "measures.parquet"
 
@@ -40,7 +42,7 @@ def write_measures(measures: pa.Table, folder: Path) -> Path:
     """Write `measures.parquet` into a folder."""
     target = Path(folder) / NAME
     with replacing(target) as temporary:
-        pq.write_table(measures, temporary, compression="zstd")
+        pq.write_table(measures, temporary, compression="zstd", row_group_size=ROW_GROUP)
     return target
 
 
@@ -52,12 +54,16 @@ def read_measures(index: Path) -> pd.DataFrame:
 
     Raises:
         DataRefused: The index was made before slices were measured, or the file is damaged.
+        IntegrityError: The file was changed, or belongs to another index (Parquet pages have no checksum here).
     """
     index = Path(index)
     path = (index if index.is_dir() else index.parent) / NAME
     remedy = "run `covidct index` again"
     if not path.is_file():
         raise DataRefused("the slices of this index were not measured", where=str(path), remedy=remedy)
+    written = _digest_in_index(path.with_name("index.json"))
+    if written != "" and digest_file(path) != written:
+        raise IntegrityError("the measures are not those of this index", where=str(path), remedy=remedy)
     try:
         arrow = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
@@ -65,3 +71,9 @@ def read_measures(index: Path) -> pd.DataFrame:
     if not arrow.schema.equals(SCHEMA, check_metadata=False):
         raise DataRefused("the columns are not those of the measures", where=str(path), remedy=remedy)
     return arrow.to_pandas()
+
+
+def _digest_in_index(facts: Path) -> str | None:
+    """What index.json says of the measures; "" where it says nothing, as older ones do."""
+    found = read_json(facts) if facts.is_file() else {}
+    return found.get("measures_digest", "") if isinstance(found, dict) else ""

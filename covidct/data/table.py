@@ -21,11 +21,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from covidct import __version__
+from covidct.data.batches import ROW_GROUP
 from covidct.data.measures import write_measures
-from covidct.errors import DataRefused, IntegrityError
+from covidct.errors import DataRefused, IntegrityError, UsageError
 from covidct.files import read_json, replacing, write_json
 from covidct.labels import ClassScheme
-from covidct.provenance import digest_file
+from covidct.provenance import digest_file, digest_json
 
 SCHEMA = pa.schema(
     [
@@ -161,11 +162,13 @@ def content_digest(frame: pd.DataFrame) -> str:
     it by `pixel_hash`.
     """
     columns = [name for name in COLUMNS if name not in ("path", "accepted", "reason")]
-    rows = frame.loc[frame["accepted"], columns].sort_values("slice_key", kind="stable")
+    order = frame.loc[frame["accepted"], "slice_key"].sort_values(kind="stable").index
     lines = hashlib.sha256()
-    for values in rows.itertuples(index=False, name=None):
-        lines.update(json.dumps([_plain(value) for value in values], ensure_ascii=True).encode())
-        lines.update(b"\n")
+    for start in range(0, len(order), ROW_GROUP):
+        rows = frame.loc[order[start : start + ROW_GROUP], columns]
+        for values in rows.itertuples(index=False, name=None):
+            lines.update(json.dumps([_plain(value) for value in values], ensure_ascii=True).encode())
+            lines.update(b"\n")
     return lines.hexdigest()
 
 
@@ -176,31 +179,30 @@ def write_table(table: SliceTable, folder: Path) -> Path:
     """
     folder = Path(folder)
     target = folder / "index.parquet"
-    frame = pd.concat([table.accepted, table.rejected], ignore_index=True)
-    arrow = pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False).replace_schema_metadata(None)
-    with replacing(target) as temporary:
-        pq.write_table(arrow, temporary, compression="zstd")
-    if table.measured is not None:
-        write_measures(table.measured, folder)
+    with replacing(target) as temporary, pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
+        for frame in (table.accepted, table.rejected):
+            for start in range(0, len(frame), ROW_GROUP):
+                rows = frame.iloc[start : start + ROW_GROUP]
+                writer.write_table(pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False))
+    measured = None if table.measured is None else digest_file(write_measures(table.measured, folder))
     try:
         root = os.path.relpath(Path(table.root).resolve(), folder.resolve())
     except ValueError:  # another drive
         root = str(Path(table.root).resolve())
-    write_json(
-        folder / "index.json",
-        {
-            "schema": 1,
-            "source": table.source,
-            "root": Path(root).as_posix(),
-            "classes": table.classes.as_dict() if table.classes else None,
-            "digest": table.digest,
-            "file_digest": digest_file(target),
-            "counts": table.counts,
-            "refused": table.refusals,
-            "files_read": int(table.counts.get("files_read", len(frame))),
-            "covidct": __version__,
-        },
-    )
+    facts = {
+        "schema": 1,
+        "source": table.source,
+        "root": Path(root).as_posix(),
+        "classes": table.classes.as_dict() if table.classes else None,
+        "digest": table.digest,
+        "file_digest": digest_file(target),
+        "measures_digest": measured,
+        "counts": table.counts,
+        "refused": table.refusals,
+        "files_read": int(table.counts.get("files_read", len(table.frame))),
+        "covidct": __version__,
+    }
+    write_json(folder / "index.json", facts | {"facts_digest": _facts_digest(facts)})
     return target
 
 
@@ -223,6 +225,8 @@ def read_table(path: Path) -> SliceTable:
     facts = read_json(beside)
     if not isinstance(facts, dict) or facts.get("schema") != 1:
         raise DataRefused("not the index.json of a slice table (schema 1)", where=str(beside), remedy=remedy)
+    if _facts_digest(facts) != facts.get("facts_digest", _facts_digest(facts)):
+        raise IntegrityError("index.json was changed after it was written", where=str(beside), remedy=remedy)
     if digest_file(target) != facts.get("file_digest"):
         raise IntegrityError("the slice table was changed after it was written", where=str(target), remedy=remedy)
     try:
@@ -236,9 +240,18 @@ def read_table(path: Path) -> SliceTable:
     digest = content_digest(frame)
     if digest != facts.get("digest"):
         raise IntegrityError("the slice table does not have the digest of its index.json", where=str(target))
-    classes = ClassScheme.from_dict(facts["classes"]) if facts.get("classes") else None
-    root = (target.parent / facts["root"]).resolve()
-    return SliceTable(frame, root, str(facts["source"]), digest, classes, dict(facts.get("counts") or {}))
+    try:
+        classes = ClassScheme.from_dict(facts["classes"]) if facts["classes"] else None
+        root = (target.parent / facts["root"]).resolve()
+        source, counts = str(facts["source"]), dict(facts["counts"])
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError, UsageError):
+        raise DataRefused("not the index.json of a slice table", where=str(beside), remedy=remedy) from None
+    return SliceTable(frame, root, source, digest, classes, counts)
+
+
+def _facts_digest(facts: Mapping[str, Any]) -> str:
+    """Of all that index.json says but the place of the data, which may move. Older files have none."""
+    return digest_json({key: value for key, value in facts.items() if key not in ("root", "facts_digest")})
 
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:
