@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from covidct.data.ledger import Ledger
-from covidct.data.splits import verify_split
+from covidct.data.splits import known_pictures, verify_split
 from covidct.data.table import SliceTable
 from covidct.errors import DataRefused, IntegrityError
 from covidct.evaluation.operating_point import Criterion
@@ -100,6 +100,11 @@ def _foreign_partition(run: TrainedRun, table: SliceTable) -> dict[str, np.ndarr
     if shared := known & set(frame[column]):
         raise IntegrityError(
             f"{len(shared)} {column.removesuffix('_key')}(s) of this index were in training or validation",
+            remedy="test on data the run has never seen",
+        )
+    if seen := int(known_pictures(run.split, frame).sum()):  # under another pseudonym key nobody has the same name
+        raise IntegrityError(
+            f"{seen} pictures of this index were in training or validation, under other pseudonyms",
             remedy="test on data the run has never seen",
         )
     labelled = np.flatnonzero(frame["label"].notna().to_numpy())

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -16,6 +17,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from covidct import __version__
 from covidct.ct.window import parse_windows
+from covidct.data.audit.record import refuse_failed_audit
 from covidct.data.participants import participants
 from covidct.data.splits import Split
 from covidct.data.table import SliceTable
@@ -60,7 +62,8 @@ def train(
 
     Raises:
         Interrupted: Stopped from outside; the same call goes on from the last finished epoch.
-        IntegrityError: Another process works on this run, or other code began it.
+        IntegrityError: Another process works on this run, other code began it, or the audit of these data
+            (`covidct audit data`) has found an error.
     """
     hush()
     is_first = is_first_process()
@@ -71,6 +74,7 @@ def train(
         return run
     if is_first:  # the first process checks, locks and writes for all
         _refuse_drift(run, settings)
+        refuse_failed_audit(Path(settings.data.index), table.digest, split.digest)
     # refuses what cannot work before anything is written
     parts = _assemble(settings, table, split, run, digest, say, callbacks)
     if not is_first:

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from covidct.ct.phantom import faults
 from covidct.ct.phantom.dicom import SeriesFacts, SeriesWriter
 from covidct.ct.phantom.patient import Patient
 from covidct.ct.phantom.scanner import DEFAULT_SCANNERS, Scanner
@@ -58,6 +59,7 @@ class PhantomSpec:
         sites: The hospitals; the first is meant for training.
         shortcut: A white tag on the slices of one class, {"tag": class, "share": 0..1}, or None. Without it every
             byte is what it was before there were shortcuts.
+        faults: Faults of the data, some of `covidct.ct.phantom.faults.FAULTS`; the same holds for them.
     """
 
     seed: int = 0
@@ -69,6 +71,7 @@ class PhantomSpec:
     classes: tuple[str, ...] = FU2020
     sites: tuple[Scanner, ...] = DEFAULT_SCANNERS
     shortcut: Shortcut | Mapping[str, Any] | None = None
+    faults: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -89,7 +92,8 @@ class PhantomSpec:
                 raise UsageError(f"{name}={value} is not in {low}..{high}")
         if isinstance(self.shortcut, Shortcut) and self.shortcut.tag not in self.classes:
             raise UsageError(f"the tag of class {self.shortcut.tag!r}", remedy=f"use one of {list(self.classes)}")
-        object.__setattr__(self, "patients", self._counts(names))
+        object.__setattr__(self, "faults", faults.checked(self.faults))
+        object.__setattr__(self, "patients", faults.counts_with(self.faults, self._counts(names)))
 
     def _counts(self, sites: list[str]) -> dict[str, dict[str, int]]:
         given = self.patients
@@ -128,6 +132,7 @@ class PhantomSpec:
             "sites": [asdict(s) for s in self.sites],
             # only where there is one: the digest of a phantom without stays what it was
             **({"shortcut": asdict(self.shortcut)} if isinstance(self.shortcut, Shortcut) else {}),
+            **({"faults": list(self.faults)} if self.faults else {}),
         }
 
     @property
@@ -208,6 +213,7 @@ def write_network(
         lesions[job.label] += sum(seen for _, seen in slices)
         if progress is not None:
             progress(done * spec.slices_per_patient, spec.slices)
+    labels = faults.plant(root, spec.faults, labels, spec.seed)
     _write_csv(root / "labels.csv", ("patient", "label", "site"), sorted(labels, key=lambda r: (r[2], r[0])))
     _write_csv(root / "slices.csv", ("site", "patient", "sop_instance_uid", "slice_label"), sorted(rows))
     write_json(
@@ -284,7 +290,8 @@ def _write_patient(job: _Job) -> list[tuple[str, int]]:
     spec, scanner = job.spec, job.spec.sites[job.site]
     patient, slices = _sample(job)
     g = np.random.default_rng(np.random.SeedSequence([spec.seed, 3, job.site, FU2020.index(job.label), job.number]))
-    day = date(2015, 1, 1) + timedelta(days=int(g.integers(0, 366 * 6 - 10)))
+    is_first = job.label == spec.classes[0]
+    day = date(2015, 1, 1) + timedelta(days=faults.day_with(spec.faults, int(g.integers(0, 366 * 6 - 10)), is_first))
     clock = f"{int(g.integers(7, 20)):02d}{int(g.integers(60)):02d}{int(g.integers(60)):02d}"
     body = patient.body
     facts = SeriesFacts(
@@ -294,6 +301,7 @@ def _write_patient(job: _Job) -> list[tuple[str, int]]:
     # the couch stands differently for everyone: the body's axes are shifted into the scanner's
     shift_y, top_z = float(np.round(g.uniform(-160, -120), 1)), float(np.round(g.uniform(-80, 60), 1))
     corner = (float(patient.grid.x_axis[0]), float(patient.grid.y_axis[0]) + shift_y)
+    scanner = faults.scanner_with(spec.faults, scanner, is_first)
     writer = SeriesWriter(facts, scanner, spec.size, corner)
     folder = job.root / scanner.site / job.patient_id / f"CT_{scanner.kernel}_{scanner.thickness_mm:g}mm"
     folder.mkdir(parents=True, exist_ok=True)

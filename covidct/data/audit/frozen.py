@@ -1,4 +1,4 @@
-"""The frozen splits of an audit: files that can be read and belong to the index, and findings about those that do not."""
+"""The frozen splits of an audit: those that can be read and belong to the index, and findings about the others."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def _overlap(frozen: Frozen, check: str) -> Finding:
     column, unit = _WHAT[check]
     everyone = pd.concat([rows.assign(part=part) for part, rows in frozen.parts.items()]).dropna(subset=[column])
     groups = everyone.groupby(column)
-    spread = groups["part"].nunique() > 1
+    spread = groups["part"].agg(lambda parts: len(set(parts))) > 1
     if check in ("study_overlap", "series_overlap"):  # a UID of everybody was put there by an anonymiser
         spread &= groups["patient_key"].nunique() <= FEW
     keys = sorted(spread.index[spread])
@@ -62,8 +62,8 @@ def _overlap(frozen: Frozen, check: str) -> Finding:
     meant = " It is a split by image, which leaks by design." if frozen.split.unit == "image" else ""
     shown = rows.groupby(column)
     details = [
-        {"key": str(key)[:16], "parts": sorted(group["part"].unique()), "patients": sorted(group["patient_key"].unique()),
-         "slices": len(group)}
+        {"key": str(key)[:16], "parts": sorted(group["part"].unique()),
+         "patients": sorted(group["patient_key"].unique()), "slices": len(group)}
         for key, group in list(shown)[:SHOWN]
     ]  # fmt: skip
     return Finding(
@@ -101,7 +101,7 @@ def _classes(frozen: Frozen, labels: Sequence[str]) -> list[Finding]:
         sentences.append("one patient only of " + ", ".join(f"{label} in {part}" for part, label in single))
     if few:
         counted = ", ".join(f"{label} {number(n, 'patient')}" for label, n in few.items())
-        sentences.append(f"fewer training and validation patients than the {FOLDS} folds of a cross-validation: {counted}")
+        sentences.append(f"fewer training and validation patients than {FOLDS} folds of a cross-validation: {counted}")
     counts: dict[str, float | int | None] = {"single": len(single), "fewer_than_folds": len(few)}
     if not sentences:
         said = f"{frozen.name}: every class has several patients in each part."

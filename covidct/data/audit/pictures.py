@@ -33,10 +33,11 @@ def audit_pictures(table: SliceTable) -> list[Finding]:
         patients = sorted(copies["patient_key"].dropna().unique())
         findings.append(Finding(
             "pixels_two_patients", WARNING,
-            f"{number(len(copies), 'picture')} of {number(len(patients), 'patient')} ({some(patients)}) came a second time "
-            "under another patient; the index kept one of each. They may be one person under two numbers.",
+            f"{number(len(copies), 'picture')} of {number(len(patients), 'patient')} ({some(patients)}) came a second "
+            "time under another patient; the index kept one of each. They may be one person under two numbers.",
             "find out whether they are one person; if so, give both the same number, then index and split again",
-            {"pictures": len(copies), "patients": len(patients)}, details=[{"patient": key} for key in patients[:SHOWN]],
+            {"pictures": len(copies), "patients": len(patients)},
+            details=[{"patient": key} for key in patients[:SHOWN]],
         ))  # fmt: skip
     else:
         findings.append(_equal("pixels_two_patients", ERROR, rows, two_people, "patient",
@@ -135,8 +136,8 @@ def _pairs(
     left = twins.candidates - twins.compared
     rest = f" {left} of {twins.candidates} candidates were not compared." if left else ""
     if not pairs:
-        return Finding(check, CLEAN, f"{lead}no near-duplicates {where}; {twins.compared} candidate pairs compared.{rest}",
-                       counts=counts, **facts)  # fmt: skip
+        said_of = f"{lead}no near-duplicates {where}; {twins.compared} candidate pairs compared.{rest}"
+        return Finding(check, CLEAN, said_of, counts=counts, **facts)
     frame = twins.frame
     patients = sorted({str(frame["patient_key"].iloc[row]) for twin in pairs for row in (twin.one, twin.other)})
     said = [f"{number(same, 'pair')} of the same picture"] if same else []

@@ -23,7 +23,7 @@ from covidct.data.table import SliceTable
 from covidct.errors import CovidctError
 
 COPY = "same pixels as another slice of another patient"
-"""Why the index refused a slice that is looked at all the same: its patient may be another one under a second number."""
+"""Why the index refused a slice that is looked at all the same: two patients may be one under two numbers."""
 
 MOST = 20_000
 """Pairs whose pixels are compared at most, those with the nearest fingerprints."""
@@ -59,8 +59,8 @@ class Twins:
     """What was found among the slices of an index.
 
     Args:
-        frame: The slices that were compared: slice_key (null for a refused copy), patient_key, site, label, path, frame,
-            accepted, fingerprint.
+        frame: The slices that were compared: slice_key (null for a refused copy), patient_key, site, label, path,
+            frame, accepted, fingerprint.
         pairs: Confirmed pairs, most alike first.
         candidates: Pairs of different patients with near fingerprints.
         compared: How many of them were compared by pixels.
@@ -98,7 +98,8 @@ def find_twins(
     def structure(row: int) -> Detail | None:
         return detail_of(table.root, str(frame["path"].iloc[row]), int(frame["frame"].iloc[row]))
 
-    found, unreadable = [], set()
+    found: list[Twin] = []
+    unreadable: set[int] = set()
     for done, place in enumerate(chosen, start=1):
         one, other = (int(row) for row in pairs[place])
         first, second = structure(one), structure(other)
