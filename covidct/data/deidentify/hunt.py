@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from covidct.data.deidentify.spellings import encodings, spellings, why_not_hunt
 _MIN_BYTES = 4
 _MAY_COINCIDE = ("text", "binary", "path", "site")
 _MIN_IN_NOISE = 8  # eight given letters in either case: once in 70 million gigabytes of noise
+_TIME = re.compile(r"(?:[01]\d|2[0-3])[0-5]\d[0-5]\d(?!\d)")  # a date may be followed by its time (DT)
 BLOCK = 65536
 """Bytes that are told from noise together."""
 
@@ -85,7 +87,7 @@ class Quarry:
             data: What is searched; ASCII letters in either case.
             noise: For each `BLOCK` of bytes: whether it is pixels, weights or compressed, where short values occur by
                 chance and are not counted.
-            owner: Count only this patient's dates.
+            owner: Count only this patient's dates, and those of which it is not known whose they are.
         """
         if self._automaton is None or not data:
             return []
@@ -95,7 +97,7 @@ class Quarry:
             start = end - length + 1
             if original in hits or (length < _MIN_IN_NOISE and noise and noise[start // BLOCK]):
                 continue
-            if owner is not None and original.kind == "date" and owner not in self._owners[original]:
+            if owner is not None and original.kind == "date" and not {owner, ""} & self._owners[original]:
                 continue
             if _stands_alone(text, start, end + 1):
                 hits[original] = Hit(original.kind, original.value, start)
@@ -107,7 +109,7 @@ def _stands_alone(text: str, start: int, stop: int) -> bool:
     form = text[start:stop]
     before, after = text[max(start - 1, 0) : start], text[stop : stop + 1]
     if form.isdigit() or all(c.isdigit() or c in ".-/_" for c in form):
-        if before in _DIGITS or after in _DIGITS:
+        if before in _DIGITS or (after in _DIGITS and not (len(form) == 8 and _TIME.match(text, stop))):
             return False
         if (before == "." and text[start - 2 : start - 1] in _DIGITS) or (
             after == "." and text[stop + 1 : stop + 2] in _DIGITS

@@ -94,6 +94,7 @@ def _dates(value: str) -> Iterator[str]:
     digits = re.sub(r"\D", "", value)[:8]
     year, month, day = digits[:4], digits[4:6], digits[6:8]
     yield from (
+        value,
         digits,
         f"{year}-{month}-{day}", f"{year}.{month}.{day}", f"{year}/{month}/{day}", f"{year}_{month}_{day}",
         f"{day}.{month}.{year}", f"{day}/{month}/{year}", f"{day}-{month}-{year}", f"{month}/{day}/{year}",
