@@ -128,7 +128,7 @@ def test_frames_go_through_the_index_once(tmp_path):
     table = build_index("dicom_tree", tmp_path / "scans", pseudonyms=Pseudonymizer(bytes(32)))
     rows = table.accepted
     assert (len(rows), len(table.frame)) == (len(HU), 2 * len(HU))
-    assert rows["series_key"].nunique() == 1, "one of the two stays whole"
+    assert len(set(rows["series_key"])) == 1, "one of the two stays whole"
     assert table.counts["series_flags"] == {}
     assert set(table.refusals) == {"same pixels as another slice of the patient"}
     ordered = rows.sort_values("position_mm")
