@@ -30,11 +30,14 @@ _DEFLATED = str(DeflatedExplicitVRLittleEndian).encode()
 
 
 class BoundedFile(io.BufferedReader):
-    """A file that refuses to be read in too many pieces: millions of empty elements or items are no header."""
+    """A file that refuses to be read in too many pieces (millions of empty elements or items are no header), and that
+    takes no room for more bytes than it has, whatever length an element claims.
+    """
 
     def __init__(self, file: io.FileIO) -> None:
         super().__init__(file)
         self._left = MAX_READS
+        self._size = os.fstat(file.fileno()).st_size
 
     def read(self, size: int | None = -1, /) -> bytes:
         """The next bytes.
@@ -45,7 +48,7 @@ class BoundedFile(io.BufferedReader):
         self._left -= 1
         if self._left < 0:
             raise DataRefused(f"header of more than {MAX_READS // 2:,} elements")
-        return super().read(size)
+        return super().read(size if size is None else min(size, self._size))
 
 
 def refuse_deflate_bomb(stream: BinaryIO) -> None:

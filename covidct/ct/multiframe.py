@@ -18,6 +18,7 @@ import pydicom
 from pydicom import uid
 from pydicom.dataset import Dataset
 
+from covidct.ct.bounds import BoundedFile
 from covidct.ct.decode import MAX_SIDE, stored_frame, syntax_of
 from covidct.errors import DataRefused
 
@@ -80,7 +81,7 @@ class Frames:
         self._path = path
         self._stream_at: int | None = None
         self._options: dict[str, Any] = {}
-        with path.open("rb") as stream:
+        with BoundedFile(path.open("rb", buffering=0)) as stream:
             self.dataset = pydicom.dcmread(stream, stop_before_pixels=True)
             if syntax_of(self.dataset).is_deflated:  # what lies where in the file says nothing here
                 self.dataset = pydicom.dcmread(path)
@@ -106,7 +107,7 @@ class Frames:
         """Stored values of a frame, see `covidct.ct.decode.stored_values`."""
         if self._stream_at is None:
             return stored_frame(self.dataset, frame, None)
-        with self._path.open("rb") as stream:
+        with BoundedFile(self._path.open("rb", buffering=0)) as stream:
             stream.seek(self._stream_at)
             return stored_frame(self.dataset, frame, stream, **self._options)
 

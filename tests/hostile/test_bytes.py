@@ -22,7 +22,8 @@ from pydicom.uid import (
 
 from covidct.ct.codestream import declared_size
 from covidct.ct.ingest import Record, ingest
-from covidct.ct.read import read_slice
+from covidct.ct.phantom.encodings import WRITINGS, write_scan
+from covidct.ct.read import OUT_OF_MEMORY, read_slice
 from covidct.data import reading
 from covidct.data.limits import Limits, limited
 from covidct.data.reading import VANISHED, find_files, read_files
@@ -151,6 +152,16 @@ def test_a_deflated_file_that_unpacks_to_gigabytes(tmp_path):
 )
 def test_headers_out_of_all_proportion(tmp_path, whole, content, said):
     assert reason(tmp_path, content(whole)) == said
+
+
+@pytest.mark.parametrize("enhanced", [False, True])
+def test_a_length_of_four_gigabytes_takes_no_memory(tmp_path, enhanced):
+    """Found by the fuzzer: `read(length)` makes room before it reads."""
+    hu = np.clip(np.stack([chest(24), chest(24, 1)]), -1024, 3071)
+    [path, *_] = write_scan(tmp_path / "w", hu, WRITINGS["enhanced" if enhanced else "unsigned 16 bit"])
+    content = with_element(path.read_bytes(), 0x20, 0x4000, b"UT", b"A", 0xFFFFFFF0)
+    with limited(0, Limits(memory_mib=256), may_end=False):
+        assert reason(tmp_path, content) not in ("", OUT_OF_MEMORY)
 
 
 LENGTHS = [0, 1, 3, 0x7FFF, 0xFFFE, 0xFFFF]
