@@ -79,13 +79,20 @@ def rules_of(data: DataSettings) -> Rules:
 def describe(table: SliceTable) -> None:
     """Print what was accepted, per site and class, and what was refused and why."""
     rows = table.accepted
-    say(f"{len(rows)} of {len(table.frame)} files accepted: {rows['patient_key'].nunique()} patients, "
-        f"{rows['series_key'].nunique()} series")  # fmt: skip
+    known = table.patients_known
+    people = f"{rows['patient_key'].nunique()} patients, {rows['series_key'].nunique()} series"
+    say(f"{len(rows)} of {len(table.frame)} files accepted: {people if known else 'patients are not known'}")
     for (site, label), group in rows.groupby(["site", "label"], dropna=False, sort=True):
         what = label if isinstance(label, str) else "no label"
-        say(f"  {site}: {what}: {group['patient_key'].nunique()} patients, {len(group)} slices")
+        people = f"{group['patient_key'].nunique()} patients, " if known else ""
+        say(f"  {site}: {what}: {people}{len(group)} slices")
     for reason, count in table.refusals.items():
         say(f"  refused {count}: {reason}")
+    if ignored := table.counts.get("files_ignored"):
+        say(f"  ignored {ignored}: files that are no scans of this layout, such as tables and masks")
+    if not known:
+        say("  WARNING: the source does not say whose a picture is. No split can keep people apart; split=image_level "
+            "divides pictures, with a leak that nobody can count")  # fmt: skip
     flags = table.counts.get("series_flags", {})
     for flag, count in flags.items():
         say(f"  series {count}: {flag}")

@@ -1,15 +1,18 @@
 """`covid_ct`: UCSD COVID-CT (Zhao, Zhang, He, Xie 2020, arXiv:2003.13865; github.com/UCSD-AI4H/COVID-CT).
 
-Format: 746 PNG and JPEG pictures cut out of preprints and papers; 8 bit, any size, an unknown window, often with text
+Format: PNG and JPEG, 746 pictures cut out of preprints and papers; 8 bit, any size, an unknown window, often with text
 or arrows. No Hounsfield units (`gray8`), no spacing, no order. Colour is turned to grey.
 Classes: `CT_COVID` -> covid19 (349 pictures), `CT_NonCOVID` -> noncovid (397). NonCOVID is not "normal": no diagnosis
 is given.
-Patients: `COVID-CT-MetaInfo.xlsx` (the extension is missing from some of its names) and `NonCOVID-CT-MetaInfo.csv`, in
-`Meta/` or the root.
-Split: official, by patient: `Data-split/{COVID,NonCOVID}/{train,val,test}CT_*.txt`.
-Site: one, "ucsd", although the pictures come from many places.
-Known weakness: the classes differ in where their pictures were published, so a model can tell them apart by
-typesetting, crop and compression.
+Patients: 384, from two tables. `COVID-CT-MetaInfo.xlsx` (the extension is missing from some of its names) and
+`NonCOVID-CT-MetaInfo.csv`, in `Meta/` or the root.
+Sites: one, "ucsd", although the pictures come from many places.
+Split: official, by patient. `Data-split/{COVID,NonCOVID}/{train,val,test}CT_*.txt`.
+Slice labels: none.
+Weaknesses: the classes differ in where their pictures were published, so a model can tell them apart by typesetting,
+crop and compression.
+Licence: none is given for the pictures, which are other people's publications.
+Citation: Zhao, Zhang, He, Xie 2020, arXiv:2003.13865, doi 10.48550/arXiv.2003.13865.
 """
 
 from __future__ import annotations

@@ -2,11 +2,17 @@
 
 Format: DICOM, JPEG Lossless (a decoder is needed: python-gdcm), 512 x 512, 2 mm, Siemens SOMATOM Scope; Hounsfield
 units. Anonymised: some series have UIDs that are no valid DICOM UIDs, and slices without any SOP Instance UID.
-Classes by folder: "COVID-19 subjects" -> covid19, "Cap subjects" -> cap (community-acquired pneumonia, organism not
-typed), "Normal subjects" -> normal. Patient: the folder below (P001, cap002, normal001); PatientID often differs.
-Site: one, Babak Imaging Center, Tehran: "babak". Split: none.
-Slice labels: `Slice-level-labels-updated-1.npy` (else `Slice-level-labels.npy`), [79 patients, 200 slices], 1 infected,
-for 54 COVID-19 and 25 CAP patients of the whole set; `Index.csv` names the patients. Slices of normal patients are 0.
+Classes: "COVID-19 subjects" -> covid19, "Cap subjects" -> cap (community-acquired pneumonia, organism not typed),
+"Normal subjects" -> normal. By folder.
+Patients: the folder below the class (P001, cap002, normal001). PatientID often differs.
+Sites: one, Babak Imaging Center, Tehran: "babak".
+Split: none.
+Slice labels: of 54 COVID-19 and 25 CAP patients; slices of normal patients are 0. `Slice-level-labels-updated-1.npy`
+(else `Slice-level-labels.npy`), [79 patients, 200 slices], 1 infected; `Index.csv` names the patients.
+Weaknesses: one scanner; labels of slices are known by position only; the set is part of COVIDx CT 3.
+Licence: not in the files that were seen; look at the paper.
+Citation: Afshar, Heidarian, Enshaei et al. 2021, Scientific Data 8:121, doi 10.1038/s41597-021-00900-3.
+Not seen: all but three patients.
 
 Two things the data set does not say, decided from the pictures of the two sample patients that have labels:
 

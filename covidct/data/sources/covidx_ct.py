@@ -19,7 +19,7 @@ of the repository).
 Citation: Gunraj, Wang, Wong 2020, Frontiers in Medicine 7:608525, doi 10.3389/fmed.2020.608525; versions 2 and 3:
 Gunraj, Sabri, Koff, Wong 2022, Frontiers in Medicine 8:729287, doi 10.3389/fmed.2021.729287.
 Not seen: the pictures, and the training lists of versions 2 and 3. Seen: github.com/haydengunraj/COVIDNet-CT, with
-`metadata.csv` and seven lists of 139,195 different pictures; all but 22 of version 1 find their patient.
+`metadata.csv` and seven lists of 129,290 different pictures; all but 22 of version 1 find a patient with their class.
 """
 
 from __future__ import annotations

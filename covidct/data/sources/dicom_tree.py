@@ -1,12 +1,16 @@
 """`dicom_tree`: any folders of DICOM CT series with a table of labels.
 
-Format: single-frame CT Image Storage, any folder structure and file names; Hounsfield units.
-Labels: `labels.csv` in the data folder (or the file given) with the columns patient, label, site. `patient` is the
-DICOM PatientID, as text. One label per patient; people with two diseases are excluded (D7).
+Format: DICOM, CT images in any folders under any names; Hounsfield units.
+Classes: the user's. From `labels.csv` in the data folder (or the file given), with the columns patient, label, site;
+one label per patient, people with two diseases are excluded (D7). Without labels and classes every label is null.
+Patients: the DICOM PatientID, as text.
 Sites: from `labels.csv`. A patient number that occurs at several sites is several people: the files of each must lie
 under a folder named as the site.
-Slice labels: `slices.csv` beside the labels, if there (site, patient, sop_instance_uid, slice_label).
-Classes: the user's. Split: none. Without labels and classes (`covidct predict`) every label is null.
+Split: none.
+Slice labels: from `slices.csv` beside the labels, if there (sop_instance_uid, slice_label).
+Weaknesses: yours to find: `covidct audit data=...`.
+Licence: yours.
+Citation: yours.
 
 `covidct phantom` writes this layout; its `masks/` and `phantom.json` are not read.
 """

@@ -3,8 +3,8 @@
 Format: JPEG, 8 bit, an unknown window. Either the labelled slices, `{NiCT,pCT,nCT}/<type><number>.jpg`, or the
 patients, `Patient <n>/CT/<slice>.jpg`; a folder with both is refused. No Hounsfield units, no spacing.
 Classes: of a *slice*, as published: `NiCT` (no lung to judge; 5,705), `nCT` (no sign of COVID-19; 9,979), `pCT` (signs
-of COVID-19; 4,001). nCT is not "normal" and not "no COVID-19": an infected patient has such slices too. For patients:
-the user's, from `labels.csv`.
+of COVID-19; 4,001). A slice of nCT is not "normal" and not "no COVID-19": an infected patient has such slices too. For
+patients: the user's, from `labels.csv`.
 Patients: unknown for the labelled slices; 1,521 by folder otherwise.
 Sites: one, "hust", for the labelled slices; from `labels.csv` for patients (Union and Liyuan Hospital, Wuhan).
 Split: none, and none by patients can be made of the labelled slices: `split=image_level` divides pictures.

@@ -1,9 +1,9 @@
 """`mosmed`: MosMedData COVID19_1110 (Morozov et al. 2020).
 
-Format: NIfTI, one volume a study: `studies/CT-0/study_0001.nii.gz` ... `CT-4/study_1110.nii.gz`; Hounsfield units. Only
+Format: NIfTI, one volume a study; Hounsfield units. `studies/CT-0/study_0001.nii.gz` to `CT-4/study_1110.nii.gz`. Only
 some of the slices of each scan were published (every tenth, as others report).
-Classes: severity by folder, CT-0 (no finding) to CT-4 (more than three quarters of the lung): `ct0` ... `ct4` where the
-task names these, else CT-0 -> normal and CT-1 to CT-4 -> covid19. COVID-19 is *not* confirmed by a test.
+Classes: by folder, CT-0 -> normal and CT-1 to CT-4 -> covid19 (*not* confirmed by a test); or, where the task names
+them, the five severities `ct0` (no finding) to `ct4` (more than three quarters of the lung).
 Patients: a study stands for a patient (1,110): people are not named, and one scanned twice would count as two.
 Sites: one, "moscow", although the scans come from many hospitals: none is told.
 Split: none.
