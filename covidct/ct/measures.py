@@ -11,6 +11,9 @@ from covidct.ct.lungs import body_mask, lung_mask
 from covidct.ct.read import Slice
 from covidct.ct.window import HU
 
+FLOOR_HU = -1024
+"""The lowest value a slice has: padding, and what is below, is read as this."""
+
 BIN_HU = 32
 """Width of a histogram bin of Hounsfield values; 64 bins from -1024 to 1024, the last one takes all above."""
 
@@ -26,7 +29,8 @@ class Measures:
     Args:
         body_mm2: Area inside the skin, mm2; None without Hounsfield units or pixel size.
         lung_mm2: Area of the lungs, mm2; None as above. See `covidct.ct.lungs.lung_mask` for what it misses.
-        histogram: Pixels per bin: of `BIN_HU` Hounsfield units from -1024 on, or of 4 grey values.
+        histogram: Pixels per bin: of `BIN_HU` Hounsfield units from -1024 on, or of 4 grey values. Pixels of -1024 HU
+            itself are in no bin: they are padding, or what the scanner cut, and would hide where air is.
         fingerprint: See `covidct.ct.fingerprint.fingerprint`.
     """
 
@@ -54,4 +58,6 @@ def measure(picture: Slice) -> Measures:
     else:
         bins = pixels.astype(np.int32) // (256 // BINS)
     counts = np.bincount(bins.ravel(), minlength=BINS)
+    if picture.units == HU:
+        counts[0] -= int((pixels == FLOOR_HU).sum())
     return Measures(body, lung, tuple(int(count) for count in counts), fingerprint(pixels))

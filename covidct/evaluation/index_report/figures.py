@@ -55,11 +55,13 @@ def draw_intensities(found: Mapping[str, Any], classes: tuple[str, ...]) -> Figu
             if panel[key] is not None:
                 axis.plot(panel[key], 0.02, marker="^", color=INK, markersize=6, clip_on=False,
                           transform=axis.get_xaxis_transform())  # fmt: skip
-                axis.annotate(f"{panel[key]:.0f}", (panel[key], 0.02), xycoords=("data", "axes fraction"),
-                              xytext=(6, 1), textcoords="offset points", fontsize=6.5)  # fmt: skip
+                words = f"{panel[key]:.0f}".replace("-", "−")
+                axis.annotate(words, (panel[key], 0.02), xycoords=("data", "axes fraction"), xytext=(6, 1),
+                              textcoords="offset points", fontsize=6.5)  # fmt: skip
         axis.set_xlim(-1040, 1040)
         axis.set_ylim(bottom=1e-3)
         axis.grid(axis="y", color=GRID)
+        axis.tick_params(labelsize=7.5)
     for axis in axes.ravel()[len(panels) :]:
         axis.set_visible(False)
     for axis in axes[:, 0]:
@@ -70,7 +72,8 @@ def draw_intensities(found: Mapping[str, Any], classes: tuple[str, ...]) -> Figu
     for axis in axes.ravel():
         shown, labels = axis.get_legend_handles_labels()
         handles |= dict(zip(labels, shown, strict=True))
-    figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=min(6, len(handles)))
+    names = [display(name) for name in classes if display(name) in handles]
+    figure.legend([handles[name] for name in names], names, loc="outside upper center", ncols=min(6, len(names)))
     return figure
 
 

@@ -18,10 +18,11 @@ def flow(material: IndexMaterial) -> dict[str, Any]:
     """The steps.
 
     Returns:
-        "files": files read; "refused": reasons of files and slices that no rule of the study refused, with counts, most
-        frequent first; "readable": slices and patients that are left; "rules": for each rule that is on its reason,
-        patients and slices; "accepted": slices, patients, series; "unlabelled": the same of those without a class;
-        "sites": name, patients, slices and per class the patients, most patients first; "others": sites not shown.
+        "files": files read; "ignored": files that are no scans of the layout; "refused": reasons of files and slices
+        that no rule of the study refused, with counts, most frequent first; "n_refused": their sum; "readable": slices
+        and patients that are left; "rules": for each rule that is on its reason, slices and patients; "accepted":
+        slices, patients, series; "unlabelled": slices and patients without a class; "sites": name, patients, slices and
+        patients of each class, most patients first; "others": sites not shown.
     """
     steps = list(material.rules.get("steps") or ())
     by_rule = {step["reason"] for step in steps}
@@ -35,14 +36,21 @@ def flow(material: IndexMaterial) -> dict[str, Any]:
     left = pd.concat([material.accepted, refused[ruled]])
     sites = [_site(str(name), rows, material.classes) for name, rows in material.accepted.groupby("site", sort=True)]
     sites.sort(key=lambda site: (-site["patients"], site["name"]))
+    rules = [{**step, **_count(refused[refused["reason"] == step["reason"]])} for step in steps]
+    unnamed = 0  # a labels file refuses these before they get a pseudonym
+    for rule in rules:
+        if rule["rule"] == "single_disease":
+            unnamed = int(material.counts.get("patients_with_two_labels", 0))
+            rule["patients"] += unnamed
+    readable = _count(left)
+    readable["patients"] += unnamed
     return {
+        "ignored": int(material.counts.get("files_ignored", 0)),
         "files": int(material.counts.get("files_read", len(material.accepted) + len(refused))),
         "refused": listed,
         "n_refused": int((~ruled).sum()),
-        "readable": _count(left),
-        "rules": [
-            {**step, **_count(refused[refused["reason"] == step["reason"]])} for step in steps
-        ],
+        "readable": readable,
+        "rules": rules,
         "accepted": {**_count(material.accepted), "series": int(material.accepted["series_key"].nunique())},
         "unlabelled": _count(material.accepted[material.accepted["label"] == NO_LABEL]),
         "sites": sites[:_SITES],

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from covidct.ct.series import FLAGS
 from covidct.ct.window import HU
 from covidct.evaluation.index_report.material import IndexMaterial
 from covidct.evaluation.index_report.mix import scanners
@@ -45,13 +46,13 @@ def geometry(material: IndexMaterial) -> dict[str, Any]:
     return {"rows": shown, "left_out": len(found) - len(shown)}
 
 
-def flags(material: IndexMaterial) -> list[tuple[str, str]]:
+def flags(material: IndexMaterial) -> list[tuple[str, int]]:
     """What the reader remarked about series, with how many: `counts["series_flags"]`, most frequent first."""
     found = material.counts.get("series_flags")
     if not isinstance(found, Mapping):
         return []
-    plain = [(str(words), int(n)) for words, n in found.items() if isinstance(n, int) and n]
-    return [(words, f"{n:,}") for words, n in sorted(plain, key=lambda item: (-item[1], item[0]))]
+    plain = [(FLAGS.get(str(flag), str(flag)), int(n)) for flag, n in found.items() if isinstance(n, int) and n]
+    return sorted(plain, key=lambda item: (-item[1], item[0]))
 
 
 def _spread(values: pd.Series, digits: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,14 @@ def intensities(material: IndexMaterial) -> dict[str, Any]:
     """Histograms by site and class.
 
     Returns:
-        "panels": site, class -> share of pixels in each of 64 bins (mean of its patients), air and tissue peak in HU;
-        "alarms": sentences about sites where peaks are off; "n": slices with a histogram of Hounsfield units.
+        "panels": site, class -> share of pixels in each bin (mean of its patients), air and tissue peak in HU;
+        "alarms": sentences about sites where the scale is doubtful; "notes": where only air is not seen; "n": slices
+        with a histogram of Hounsfield units.
     """
     rows = material.accepted[(material.accepted["units"] == HU) & material.accepted["histogram"].notna()]
-    panels, alarms = [], []
+    panels: list[dict[str, Any]] = []
+    alarms: list[str] = []
+    notes: list[str] = []
     for site, group in rows.groupby("site", sort=True):
         people = _by_patient(group)
         shares = np.stack(people["shares"].to_list())
@@ -46,8 +50,10 @@ def intensities(material: IndexMaterial) -> dict[str, Any]:
             "site": str(site), "curves": curves, "patients": len(people), "air_hu": peak(whole, -1024, -704),
             "tissue_hu": peak(whole, -320, 320),
         })  # fmt: skip
-        alarms += _alarms(str(site), shares)
-    return {"panels": panels, "alarms": alarms, "n": len(rows)}
+        found = _remarks(str(site), shares)
+        alarms += found[0]
+        notes += found[1]
+    return {"panels": panels, "alarms": alarms, "notes": notes, "n": len(rows)}
 
 
 def peak(shares: Shares, low: int, high: int) -> float | None:
@@ -82,22 +88,35 @@ def _by_patient(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def _alarms(site: str, people: Shares) -> list[str]:
-    said = []
-    checks = (("air", AIR_HU, -1024, -704), ("the body", TISSUE_HU, -320, 320))
-    for what, (least, most), low, high in checks:
-        places = [peak(one, low, high) for one in people]
-        off = [place for place in places if place is None or not least <= place <= most]
-        if not off:
-            continue
-        seen = sorted(place for place in off if place is not None)
-        where = f"the highest place is at {np.median(seen):.0f} HU" if seen else "there is none"
-        said.append(
-            f"Site {site}: in {len(off)} of {counted(len(people), 'patient')} the peak of {what} is not between "
-            f"{least} and {most} HU; {where}"
-            + (" (median)" if len(seen) > 1 else "")
-            + ". "
-            + ("Either the field of view leaves no air around the body, or the scale is wrong." if what == "air"
-               else "Look at the pictures: the scale may be wrong.")
-        )  # fmt: skip
-    return said
+def _remarks(site: str, people: Shares) -> tuple[list[str], list[str]]:
+    """Alarms, and what is odd but explained: how many patients of a site have a peak of air or body off its place."""
+    air = [peak(one, -1024, -704) for one in people]
+    body = [peak(one, -320, 320) for one in people]
+    air_off = np.array([_off(place, AIR_HU) for place in air], bool)
+    body_off = np.array([_off(place, TISSUE_HU) for place in body], bool)
+    alarms, notes = [], []
+    if body_off.any():
+        both = " In all of them air is off too: the scale is wrong." if (air_off >= body_off).all() else ""
+        alarms.append(_sentence(site, "the body", TISSUE_HU, body, body_off) + (both or " Look at their pictures."))
+    if (air_off & ~body_off).any():
+        notes.append(
+            _sentence(site, "air", AIR_HU, air, air_off & ~body_off) + " The body is where it belongs, so probably no "
+            "air is left around it: a small field of view, or a background that somebody cut out."
+        )
+    return alarms, notes
+
+
+def _off(place: float | None, where: tuple[int, int]) -> bool:
+    return place is None or not where[0] <= place <= where[1]
+
+
+def _sentence(
+    site: str, what: str, where: tuple[int, int], places: list[float | None], off: npt.NDArray[np.bool_]
+) -> str:
+    seen = [place for place, is_off in zip(places, off, strict=True) if is_off and place is not None]
+    text = (
+        f"{site}: the peak of {what} is not between {where[0]} and {where[1]} HU in {off.sum()} of "
+        f"{counted(len(off), 'patient')}"
+        + (f"; it is at {np.median(seen):.0f} HU" + (" (median)." if len(seen) > 1 else ".") if seen else ": none.")
+    )
+    return re.sub(r"-(?=\d)", "−", text)

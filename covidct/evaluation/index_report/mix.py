@@ -58,12 +58,12 @@ def _alarms(rows: pd.DataFrame) -> list[str]:
         )
     for site in single:
         part = labelled[labelled["site"] == site]
-        said.append(f"Site {site} has one class only: {_what(part)}.")
+        said.append(f"{site} has one class only: {_what(part)}.")
     for scanner, part in labelled.groupby("scanner", sort=True):
         sites_of = set(part["site"])
         said_already = len(sites_of) == 1 and sites_of <= set(single)
         if scanner != NOT_STATED and len(set(part["label"])) == 1 and not said_already:
-            said.append(f"Scanner {scanner} has one class only: {_what(part)}.")
+            said.append(f"The scanner {scanner} has one class only: {_what(part)}.")
     return said
 
 

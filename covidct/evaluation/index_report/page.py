@@ -50,13 +50,14 @@ def view(material: IndexMaterial, look: Look) -> dict[str, Any]:
         "source": material.source,
         "digest": material.digest[:12],
         "synthetic": bool(material.counts.get("synthetic")),
-        "classes": [display(name) for name in material.classes],
+        "classes": [display(name).replace("-", "\u2011") for name in material.classes],  # hyphens that do not break
         "flow": flow(material),
         "display": display,
         "mix": mixed,
-        "alarms": [*mixed["alarms"], *found["alarms"]],
+        "alarms": [*_unknown_people(material), *mixed["alarms"], *found["alarms"]],
         "intensities": {
             "n": found["n"],
+            "notes": found["notes"],
             "left_out": max(0, len(found["panels"]) - PANELS),
             "figure": _svg(draw_intensities(found, material.classes)) if found["panels"] else None,
         },
@@ -68,6 +69,12 @@ def view(material: IndexMaterial, look: Look) -> dict[str, Any]:
         "montages": montages(material, areas, look),
         "warnings": [str(text) for text in material.counts.get("label_warnings") or ()],
     }
+
+
+def _unknown_people(material: IndexMaterial) -> list[str]:
+    if material.counts.get("patients_known", True):
+        return []
+    return ["The source does not say whose a picture is: where this page counts patients it counts pictures."]
 
 
 def _lungs(found: Mapping[str, Any], figure: str) -> dict[str, Any]:

@@ -21,7 +21,6 @@ Look = Callable[[Sequence[tuple[str, int]]], Sequence[Picture | None]]
 """Gives for each (path, frame) a small grey picture, or None where the file cannot be shown."""
 
 SHOWN = 8
-_TRIED = 12
 _REASONS = 14
 
 
@@ -59,7 +58,7 @@ def montages(material: IndexMaterial, lungs: dict[str, Any] | None, look: Look) 
             if (picture := next(seen)) is not None
         ]
         note = strip.note if strip.group != "reasons" else _of_reason(strip.of, len(strip.rows), len(tiles))
-        found[strip.group].append({"title": strip.title, "note": note, "tiles": tiles[:SHOWN]})
+        found[strip.group].append({"title": strip.title, "note": note, "tiles": tiles})
     return found
 
 
@@ -72,7 +71,7 @@ def _of_classes(material: IndexMaterial) -> Iterator[_Strip]:
 def _of_reasons(material: IndexMaterial) -> Iterator[_Strip]:
     groups = [(str(reason), rows) for reason, rows in material.refused.groupby("reason", sort=True)]
     for reason, rows in sorted(groups, key=lambda group: -len(group[1]))[:_REASONS]:
-        yield _Strip("reasons", reason, "", _evenly(rows, _TRIED), _site, len(rows))
+        yield _Strip("reasons", reason, "", _evenly(rows, SHOWN), _site, len(rows))
 
 
 def _of_threshold(lungs: dict[str, Any] | None) -> Iterator[_Strip]:
@@ -110,7 +109,7 @@ def _site(row: Any) -> str:
 
 
 def _area(row: Any) -> str:
-    return f"{row.cm2:.0f} cm²"
+    return f"{row.cm2:.1f} cm²"
 
 
 def _embedded(picture: Picture) -> str:
