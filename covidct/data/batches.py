@@ -9,7 +9,10 @@ import pyarrow as pa
 
 from covidct.errors import IntegrityError
 
-_ROWS = 4096
+_ROWS = 512  # as Python objects, a few kB each
+
+ROW_GROUP = 16_384
+"""Rows that are written to Parquet at a time: more would be held twice."""
 
 
 class Batches:

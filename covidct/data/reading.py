@@ -157,7 +157,7 @@ def _read_chunks(
                 keep(future.result())
                 del waiting[future]
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)  # what was begun is soon done: each file has its limits
             raise
     chunks_left = dict.fromkeys([*waiting.values(), *([taken] if taken else [])])  # a broken pool may refuse the last
     return [path for chunk in chunks_left for path in chunk]
