@@ -45,6 +45,14 @@ _PACKED = (
 )
 """How archives and compressed files begin: zip, gzip, bzip2, xz, 7z, rar, zstd; tar has its word at 257."""
 
+_OFFICE = b"[Content_Types].xml"  # a spreadsheet is a zip file, too, but there is nothing to unpack
+_BARE = tuple(bytes((8, 0, element, 0)) for element in (0, 1, 5, 8, 0x16)) + tuple(
+    bytes((0, 8, 0, element)) for element in (0, 1, 5, 8, 0x16)
+)
+"""How data sets begin, in either byte order: with group 0008, by Group Length, Length to End, Specific Character Set,
+Image Type or SOP Class UID.
+"""
+
 OUT_OF_MEMORY = "reading it takes more memory than there is"
 """The reason where memory ran out, or a limit set by the caller was met."""
 
@@ -142,7 +150,9 @@ def kind_of(path: Path) -> str:
         return "jpeg"
     if is_nifti(head):
         return "nifti"
-    if head.startswith(_PACKED) or head[257:262] == b"ustar":
+    if head.startswith(_BARE):
+        raise DataRefused("DICOM data set without the head of a DICOM file (PS3.10 7.1; dcmconv of DCMTK writes it)")
+    if (head.startswith(_PACKED) and _OFFICE not in head) or head[257:262] == b"ustar":
         raise DataRefused("archive (archives are not opened; unpack it first)")
     raise DataRefused("not a DICOM, NIfTI, PNG or JPEG file")
 
