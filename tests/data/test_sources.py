@@ -1,20 +1,27 @@
-"""The two published layouts in miniature, and the real ones where ../shared has them."""
+"""Data sheets, archives, and two published layouts in miniature and, where ../shared has it, for real."""
 
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
 from covidct.data.index import build_index
 from covidct.data.pseudonyms import Pseudonymizer
-from covidct.data.sources import SOURCES
+from covidct.data.sources import SOURCES, sheet
+from covidct.data.sources.sheet import NOT_SEEN, PARTS, data_sheet
 from covidct.errors import DataRefused, IntegrityError, UsageError
 from covidct.labels import ClassScheme
 from tests.ct.dicom_fixtures import write_ct, write_series
 
+CONF = Path(__file__).parents[2] / "conf"
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 NAMES = Pseudonymizer(b"0123456789abcdef")
 
@@ -23,12 +30,73 @@ def index(source, root, **options):
     return build_index(source, root, **({"pseudonyms": NAMES, "workers": 1} | options))
 
 
-def test_every_source_has_a_data_sheet():
-    for name, source in SOURCES.items():
-        assert source.name == name
-        sheet = __import__(source.open.__module__, fromlist=["x"]).__doc__
-        for part in ("Format:", "Classes", "Split"):
-            assert part in sheet, (name, part)
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_source_has_a_whole_data_sheet_and_a_config(name):
+    source, found = SOURCES[name], data_sheet(SOURCES[name])
+    assert source.name == name
+    assert found.title.startswith(f"`{name}`: ")
+    assert tuple(part for part in found.parts if part != NOT_SEEN) == PARTS, "each part once, in this order"
+    assert name == "dicom_tree" or "doi 10." in found.parts["Citation"]
+    config = yaml.safe_load((CONF / "data" / f"{name}.yaml").read_text(encoding="utf-8"))
+    assert config["source"] == name
+    if source.classes is not None:
+        assert {**config["classes"], "names": tuple(config["classes"]["names"])} == vars(source.classes)
+    assert re.search(rf"\b{name}\b", (CONF / "index.yaml").read_text(encoding="utf-8")), "covidct index --help lists it"
+
+
+def test_the_manual_has_the_data_sheets():
+    page = CONF.parent / "docs" / "reference" / "sources.md"
+    assert page.read_text(encoding="utf-8") == sheet.page(), (
+        "make it again: python -m covidct.data.sources.sheet > docs/reference/sources.md"
+    )
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_source_is_one_small_file(name):
+    lines = Path(sys.modules[SOURCES[name].open.__module__].__file__).read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 125
+
+
+def test_a_sheet_says_its_first_sentence_in_the_table():
+    rows = [line for line in sheet.page().splitlines() if line.startswith("| [`mosmed`](#mosmed) |")]
+    assert len(rows) == 3
+    assert " | NIfTI, one volume a study; Hounsfield units | " in rows[0]
+    assert rows[2].endswith("| CC BY-NC-ND 3.0 | Morozov, Andreychenko, Pavlov et al. 2020, medRxiv, doi "
+                            "10.1101/2020.05.20.20100362 (arXiv:2005.06465) |")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [("NCP-1.zip", "unzip -d '{root}' '{root}/NCP-1.zip'"), ("all.tar.gz", "tar -C '{root}' -xf '{root}/all.tar.gz'")],
+)
+@pytest.mark.parametrize("source", SOURCES)
+def test_an_archive_is_not_opened_and_the_command_that_unpacks_it_is_said(source, name, command, tmp_path):
+    root = tmp_path / "my data"
+    root.mkdir()
+    (root / name).write_bytes(b"not even an archive")
+    (root / "unzip_filenames.csv").touch()
+    with pytest.raises(DataRefused, match="1 archive and no folder") as caught:
+        index(source, root)
+    assert caught.value.remedy == "unpack it first: " + command.format(root=root)
+
+
+def test_the_command_unpacks(tmp_path):
+    """The command that is said, run by a shell, gives a folder that is indexed."""
+    from tests.data import miniatures
+
+    root = tmp_path / "it's here"
+    made = miniatures.cc_ccii(tmp_path / "made")
+    shutil.make_archive(str(tmp_path / "NCP 1"), "gztar", made)
+    root.mkdir()
+    shutil.move(tmp_path / "NCP 1.tar.gz", root)
+    with pytest.raises(DataRefused) as caught:
+        index("cc_ccii", root)
+    subprocess.run(["sh", "-c", caught.value.remedy.removeprefix("unpack it first: ")], check=True)
+    assert len(index("cc_ccii", root).accepted) == 6
+    with pytest.raises(DataRefused, match="data folder is an archive") as caught:
+        index("cc_ccii", root / "NCP 1.tar.gz")
+    subprocess.run(["sh", "-c", caught.value.remedy.removeprefix("unpack it first: ")], check=True)
+    assert len(index("cc_ccii", root / "NCP 1").accepted) == 6
 
 
 @pytest.fixture

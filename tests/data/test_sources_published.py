@@ -292,15 +292,3 @@ def test_they_bring_their_own_labels_and_classes(source, tmp_path):
         index(source, root, labels=tmp_path / "labels.csv")
     with pytest.raises(UsageError, match="has the classes"):
         index(source, root, classes=ClassScheme(("healthy", "flu")))
-
-
-@pytest.mark.parametrize("source", ["covidx_ct", "cc_ccii", "mosmed", "sars_cov_2_ct", "ictcf"])
-def test_the_index_does_not_depend_on_how_pictures_are_named_by_the_file_system(source, tmp_path):
-    """A tree that is written in another order is the same data set."""
-    one, other = (getattr(miniatures, source)(tmp_path / name / "data") for name in "ab")
-    for path in sorted(other.rglob("*"), reverse=True):
-        if path.is_file():
-            content = path.read_bytes()
-            path.unlink()
-            path.write_bytes(content)
-    assert index(source, one).digest == index(source, other).digest

@@ -27,7 +27,7 @@ from covidct.errors import DataRefused
 from covidct.labels import ClassScheme
 
 UNKNOWN_SITE = "unknown"
-_OWN_TABLES = ("labels.csv", "slices.csv", "phantom.json", "index.parquet", "index.json")
+_OWN_TABLES = ("labels.csv", "slices.csv", "phantom.json", "deidentification.json", "index.parquet", "index.json")
 
 
 class DicomTree(Layout):

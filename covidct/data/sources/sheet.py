@@ -31,10 +31,10 @@ $ covidct index data=covid_ct data.root=FOLDER
 Yours is not here? Any folders of DICOM with a `labels.csv` are `dicom_tree`; everything else is
 [one small file](../how-to/add-a-source.md).
 
-A reader refuses what does not look like its layout, with a reason that is counted; files that are no scans of the layout
-(tables, masks) are counted as ignored. Archives are not opened: unpack them first. Where **patients are unknown**, no split
-can keep people apart ([why](../explanation/leakage.md#data-without-patients)). Data sets contain each other: COVIDx CT is
-made of eleven others. Licences are of the data, not of this program; look at them before use.
+A reader refuses what does not look like its layout, with a reason that is counted; files that are no scans of the
+layout (tables, masks) are counted as ignored. Archives are not opened: unpack them first. Where **patients are
+unknown**, no split can keep people apart ([why](../explanation/leakage.md#data-without-patients)). Data sets contain
+each other: COVIDx CT is made of eleven others. Licences are of the data, not of this program; look at them before use.
 
 <!-- Made from the docstrings of covidct/data/sources by: python -m covidct.data.sources.sheet -->
 """
