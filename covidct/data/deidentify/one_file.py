@@ -17,7 +17,7 @@ from covidct.data.deidentify.clean import Cleaner
 from covidct.data.deidentify.hunt import BLOCK, Quarry
 from covidct.data.deidentify.keyed import Keyed
 from covidct.data.deidentify.options import Options
-from covidct.data.deidentify.originals import Original, originals
+from covidct.data.deidentify.originals import Original, of_path, originals
 from covidct.errors import CovidctError, DataRefused
 from covidct.files import replacing
 
@@ -67,7 +67,7 @@ class Job:
 
 def one_file(job: Job, path: str) -> Outcome:
     """Clean one file and write it, or say why not."""
-    values: set[Original] = set()
+    values = of_path(path)
     try:
         kind = kind_of(job.root / path)
         if kind != "dicom":

@@ -40,6 +40,11 @@ _LONG = 256
 _PRINTABLE = re.compile(rb"[\x20-\x7e]{5,}")
 
 
+def of_path(path: str) -> set[Original]:
+    """Names of folders and of the file, without its last suffix."""
+    return {Original("path", part) for part in (*PurePosixPath(path).parts[:-1], PurePosixPath(path).stem)}
+
+
 def originals(dataset: Dataset, path: str, options: Options, owner: str = "") -> set[Original]:
     """All values of a data set, its file meta information and its path, but those that may stay.
 
@@ -49,7 +54,7 @@ def originals(dataset: Dataset, path: str, options: Options, owner: str = "") ->
         options: Say which values may stay.
         owner: Pseudonym of the patient.
     """
-    found = {Original("path", part) for part in (*PurePosixPath(path).parts[:-1], PurePosixPath(path).stem)}
+    found = of_path(path)
     may_stay = PICTURE
     if options.device != "remove":
         may_stay |= MODEL

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from covidct import __version__
+from covidct.ct.phantom.network import RECORD as PHANTOM
 from covidct.data.deidentify.keyed import Keyed
 from covidct.data.deidentify.one_file import CLEAN, REFUSED, Job, Outcome, one_file
 from covidct.data.deidentify.options import Options
@@ -117,6 +118,8 @@ def deidentify_tree(
     if labels is not None:
         record.add_values(values_of_tables(labels, options))
     result.tables = rewrite_tables(labels, output, Keyed(key), options) if labels is not None else []
+    if (root / PHANTOM).is_file():  # what is synthetic must stay known as synthetic
+        write_json(output / PHANTOM, {"synthetic": True})
     record.finish()
     counts = {"files": dict(result.outcomes), "patients": len(patients), "tables": result.tables}
     write_json(output / RECORD, begun | {"finished": True, **counts})

@@ -7,15 +7,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pydicom
 
 from covidct.data.deidentify.hunt import Hit, Quarry
 from covidct.data.deidentify.members import members
 from covidct.data.deidentify.options import Options
-from covidct.data.deidentify.originals import Original, originals
-from covidct.data.deidentify.tables import values_of_tables
+from covidct.data.deidentify.originals import Original, of_path, originals
+from covidct.data.deidentify.tables import TABLES, values_of_tables
 from covidct.data.reading import find_files
 
 HIDDEN = "(a name that holds a value)"
@@ -84,13 +84,16 @@ def collect(root: Path, labels: Path | None, options: Options) -> Iterator[Origi
     if labels is not None:
         yield from values_of_tables(labels, options)
     for path, reason, *_ in find_files(root):
+        if path in TABLES:
+            continue
+        yield from of_path(path)
         if reason:
             continue
         try:
             dataset = pydicom.dcmread(root / path, stop_before_pixels=True)
             yield from originals(dataset, path, options)
         except Exception:  # not DICOM, or damaged: de-identification refused it
-            yield from (Original("path", part) for part in PurePosixPath(path).parts)
+            continue
 
 
 def _files(folder: Path) -> list[str]:
