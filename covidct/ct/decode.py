@@ -33,6 +33,7 @@ _PACKAGES = {
     uid.JPEGLSNearLossless: "pyjpegls or python-gdcm",
     uid.JPEG2000Lossless: "pillow or python-gdcm",
     uid.JPEG2000: "pillow or python-gdcm",
+    uid.RLELossless: "pydicom",
     uid.HTJ2KLossless: "pylibjpeg and pylibjpeg-openjpeg",
     uid.HTJ2KLosslessRPCL: "pylibjpeg and pylibjpeg-openjpeg",
     uid.HTJ2K: "pylibjpeg and pylibjpeg-openjpeg",
@@ -142,6 +143,8 @@ def decoders() -> list[tuple[str, tuple[str, ...], str]]:
     """For each compressed transfer syntax: its name, the plug-ins that read its CT here, and what to install."""
     rows = []
     for syntax, package in _PACKAGES.items():
+        if syntax == uid.JPEGBaseline8Bit:  # 8-bit CT is refused
+            continue
         plugins = tuple(get_decoder(syntax).available_plugins)
         if syntax == uid.JPEGExtended12Bit:  # pillow and gdcm announce it, and then read its 8-bit variety only
             plugins = tuple(name for name in plugins if name == "pylibjpeg")

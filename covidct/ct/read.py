@@ -31,7 +31,7 @@ from covidct.ct.window import GRAY8, HU
 from covidct.errors import CovidctError, DataRefused
 
 MAX_BYTES = 512 * 2**20
-"""The largest file opened. One uncompressed 4096 x 4096 slice is 32 MiB."""
+"""The largest DICOM or image file read. One uncompressed 4096 x 4096 slice is 32 MiB."""
 
 _PACKED = (
     b"PK\3\4",
@@ -135,21 +135,21 @@ def kind_of(path: Path) -> str:
         raise DataRefused("not a regular file")
     if status.st_size == 0:
         raise DataRefused("empty file")
-    if status.st_size > MAX_BYTES:
-        raise DataRefused(f"file larger than {MAX_BYTES // 2**20} MiB")
     try:
         with path.open("rb") as stream:
             head = stream.read(1024)
     except OSError as error:
         raise DataRefused(f"cannot be opened ({type(error).__name__})") from None
+    if is_nifti(head):  # looks at its sizes itself
+        return "nifti"
+    if status.st_size > MAX_BYTES:
+        raise DataRefused(f"file larger than {MAX_BYTES // 2**20} MiB")
     if head[128:132] == b"DICM":  # PS3.10 7.1
         return "dicom"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
     if head.startswith(b"\xff\xd8\xff"):
         return "jpeg"
-    if is_nifti(head):
-        return "nifti"
     if head.startswith(_BARE):
         raise DataRefused("DICOM data set without the head of a DICOM file (PS3.10 7.1; dcmconv of DCMTK writes it)")
     if (head.startswith(_PACKED) and _OFFICE not in head) or head[257:262] == b"ustar":

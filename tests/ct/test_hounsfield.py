@@ -1,12 +1,18 @@
+import re
+import tomllib
+from pathlib import Path
+
 import numpy as np
 import pydicom
 import pytest
 from pydicom.pixels.processing import apply_rescale
-from pydicom.uid import JPEGExtended12Bit, JPEGLossless
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless
 
 from covidct.ct import decode
 from covidct.ct.hounsfield import FLOOR_HU, to_hounsfield
+from covidct.ct.phantom.encodings import WRITINGS
 from covidct.ct.read import read_slice
+from covidct.ct.series import FLAGS
 from covidct.errors import DataRefused
 from tests.ct.dicom_fixtures import ENCODINGS, chest, ct_dataset, write_ct
 
@@ -141,3 +147,24 @@ def test_an_absent_decoder_is_named_with_its_package(tmp_path, monkeypatch):
 
 def test_every_compressed_syntax_of_ct_has_a_package_to_name():
     assert "libjpeg" in decode._PACKAGES[JPEGExtended12Bit]
+
+
+def test_the_manual_and_doctor_list_every_syntax_and_flag():
+    """Every syntax that is written or refused somewhere is in the table, with a package that is in pyproject."""
+    page = (Path(__file__).parents[2] / "docs/reference/scans.md").read_text(encoding="utf-8")
+    for syntax in decode._PACKAGES:
+        assert f".{syntax.removeprefix('1.2.840.10008.1.2.')}" in page
+    for flag, meaning in FLAGS.items():
+        assert f"| `{flag}` | {meaning} |" in page
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    named = {re.split("[>=<\\[]", one)[0] for some in lists for one in some}
+    listed = {name: plugins for name, plugins, _ in decode.decoders()}
+    for name, _, packages in decode.decoders():
+        first = packages.split(" or ")[0].split(" and ")
+        assert ("GPL" in packages) == (not set(first) <= named), name
+    for writing in WRITINGS.values():
+        if writing.syntax.is_encapsulated:
+            assert listed[writing.syntax.name], "it is read in test_encodings, so doctor says so"
+    assert JPEGBaseline8Bit.name not in listed
+    assert "pylibjpeg-libjpeg" not in named
