@@ -64,19 +64,20 @@ def body_mask(hu: NDArray[np.int16], pixel_mm: tuple[float, float] | None) -> Ma
     return filled
 
 
-def lung_mask(hu: NDArray[np.int16], pixel_mm: tuple[float, float] | None) -> Mask:
+def lung_mask(hu: NDArray[np.int16], pixel_mm: tuple[float, float] | None, *, body: Mask | None = None) -> Mask:
     """The lungs, with their vessels and with lesions that a closing of 12 mm reaches.
 
     Args:
         hu: [rows, cols] Hounsfield units of an axial slice.
         pixel_mm: Height and width of a pixel in mm; None: the image is taken to be 360 mm wide.
+        body: Its `body_mask`, where it is known already.
 
     Returns:
         [rows, cols] True in the lungs, always inside `body_mask`; all False where the slice shows none.
     """
     spacing = _spacing(hu, pixel_mm)
     area = spacing[0] * spacing[1]
-    body = body_mask(hu, pixel_mm)
+    body = body_mask(hu, pixel_mm) if body is None else body
     spaces, count = ndimage.label(body & (hu < LUNG_HU))
     lungs = np.zeros(hu.shape, bool)
     if not count:
