@@ -59,8 +59,8 @@ VERBS = {
         "covidct explain run=runs/NAME",
     ),
     "audit": Verb(
-        "look for what makes good numbers untrue: shortcuts of a run, impossible published tables",
-        "covidct audit run=runs/NAME",
+        "look for what makes good numbers untrue: leaks in data, shortcuts of a run, impossible published tables",
+        "covidct audit data indexes/phantom",
     ),
     "ledger": Verb(
         "how often each test set was looked at; seal one until a configuration is frozen",

@@ -119,19 +119,21 @@ def shared_uids(slices: pd.DataFrame, column: str) -> dict[str, list[str]]:
     return {str(key): sorted(found) for key, found in people.items() if 1 < len(found) <= FEW}
 
 
-def refuse_shared_uids(parts: Parts) -> None:
-    """Refuse a study or series whose slices lie in two parts under different patients (fault 16)."""
+def refuse_shared_uids(parts: Parts, *, within: bool) -> None:
+    """Refuse a study or series whose slices lie in two parts under different patients (fault 16).
+
+    With `within`, also one that two patients of one part share, as in `refuse_shared_pixels`.
+    """
     everyone = pd.concat([rows.assign(part=part) for part, rows in parts.items()])
     for column, what in (("study_key", "stud{}"), ("series_key", "series")):
         shared = shared_uids(everyone, column)
         where = everyone[everyone[column].isin(shared)].groupby(column)["part"].nunique() if shared else None
-        if where is None or not (where > 1).any():
+        keys = [] if where is None else list(where.index if within else where.index[where > 1])
+        if not keys:
             continue
-        keys = list(where.index[where > 1])
         patients = {patient for key in keys for patient in shared[str(key)]}
         raise IntegrityError(
-            f"{len(keys)} {what.format('y' if len(keys) == 1 else 'ies')} in more than one of {', '.join(parts)}, under "
-            f"{number(len(patients), 'patient')}: {some(patients)}",
+            f"{len(keys)} {what.format('y' if len(keys) == 1 else 'ies')} of several patients: {some(patients)}",
             remedy="one person under two numbers? give both the same number in the data, then index and split again",
         )
 

@@ -42,7 +42,7 @@ FRACTION_TRAIN = 0.75
 """3:1, paper L236."""
 PICTURES = 8
 """Pictures of each patient that a split keeps the digests of."""
-_DIGEST = 12  # hexadecimal characters, 48 bits: by chance, 3 of 100 million pairs of data sets of 100 patients share one
+_DIGEST = 12  # hexadecimal characters, 48 bits: 800 of them meet another 100,000 by chance once in three million
 
 Counts = dict[str, dict[str, dict[str, int | None]]]
 
@@ -230,6 +230,7 @@ def make_split(
         refuse_mixed_patients(slices)
         refuse_straddling_patients({"training and validation": pool, **tests})
         refuse_shared_pixels(pool, {"train/val": pool, **tests}, within=True)
+        refuse_shared_uids({"train/val": pool, **tests}, within=True)
         train, val = by_patient(pool, train_fraction, order)
 
     key = "slice_key" if kind in IMAGE_LEVEL else "patient_key"
@@ -284,7 +285,7 @@ def verify_split(split: Split, table: SliceTable) -> None:
     parts = {part: frame.iloc[rows] for part, rows in _rows(split, frame).items()}
     if split.unit == "patient":
         refuse_shared_pixels(slices, parts, within=False)
-        refuse_shared_uids(parts)
+        refuse_shared_uids(parts, within=False)
     leaked = len(patients_in_several(parts)) if table.patients_known else None
     if _counts(parts, table.patients_known) != split.counts or leaked != split.leaked_patients:
         raise IntegrityError("the counts in the split do not match the index", remedy=again)

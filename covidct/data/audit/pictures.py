@@ -70,7 +70,7 @@ def _shared(rows: pd.DataFrame) -> Finding:
                for key, people in sorted(shared.items())[:SHOWN]]  # fmt: skip
     across = sum(len({str(sites[one]) for one in people}) > 1 for people in shared.values())
     return Finding(
-        "study_two_patients", WARNING,
+        "study_two_patients", ERROR,
         f"{len(studies)} {'study' if len(studies) == 1 else 'studies'} and {len(series)} series are under two patients "
         f"({some(patients)}), {across} of them at two sites: one person under two numbers?",
         "if they are one person, give both the same number and site in the data, then index and split again",

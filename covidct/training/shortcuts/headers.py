@@ -23,7 +23,7 @@ ALPHA = 0.01
 LEAST_AUC = 0.6
 """Mean AUC below which a shortcut is too weak to matter, however sure."""
 
-REFITS = 199
+REFITS = 99
 """Permutations with everything fitted again; only where the quick look alarms."""
 
 _WORDS = {**WORDS, "kvp": "tube voltage", "thickness_mm": "slice thickness"}
@@ -68,7 +68,7 @@ def audit_headers(table: SliceTable, measures: pd.DataFrame | None, *, replicate
         "chance": round(found.reach(ALPHA), 4), "p": round(p, 5), "refits": fitted_again,
     }  # fmt: skip
     bounds = "" if interval is None else f" (95 % interval {interval[0]:.2f} to {interval[1]:.2f})"
-    if found.value < LEAST_AUC or p >= ALPHA:
+    if found.value < LEAST_AUC or p > ALPHA:
         return Finding(
             "header_classifier", CLEAN,
             f"Headers alone do not tell the class of {len(keys)} patients: AUC {found.value:.2f}{bounds}; it would "
@@ -112,14 +112,14 @@ def _auc(labels: npt.NDArray[np.intp], scores: npt.NDArray[np.float64] | None) -
 def _refitted(
     numbers: npt.NDArray[np.float64], labels: npt.NDArray[np.intp], classes: int, value: float, seed: int
 ) -> tuple[float, int]:
-    """P of the AUC with fits on permuted labels, ended as soon as it can no longer be below `ALPHA`; and the fits."""
+    """P of the AUC by fits on permuted labels, ended once it can no longer be as low as `ALPHA`; and the fits."""
     generator = np.random.default_rng([seed, 1])
     reached = 0
     for done in range(1, REFITS + 1):
         shuffled = generator.permutation(labels)
         auc = _auc(shuffled, _scores(numbers, shuffled, classes, seed))
         reached += auc is not None and auc >= value
-        if (1 + reached) / (1 + REFITS) >= ALPHA:
+        if (1 + reached) / (1 + REFITS) > ALPHA:
             return (1 + reached) / (1 + done), done
     return (1 + reached) / (1 + REFITS), REFITS
 
