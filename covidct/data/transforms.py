@@ -41,7 +41,7 @@ from torch.nn.functional import interpolate, pad
 
 from covidct.ct.read import Slice, read_slice
 from covidct.ct.window import GRAY8, HU, Window, apply
-from covidct.errors import UsageError
+from covidct.errors import IntegrityError, UsageError
 
 FITS = ("pad", "stretch", "crop")
 GENERATION = 2
@@ -248,17 +248,26 @@ class SliceTransform:
         windows = [[window.low_hu, window.high_hu] for window in self.windows]
         return {"generation": GENERATION, "windows": windows, "size": self.size, "fit": self.fit}
 
-    def base(self, path: Path | str, frame: int = 0) -> npt.NDArray[np.int16]:
+    def base(self, path: Path | str, frame: int = 0, *, pixel_hash: str | None = None) -> npt.NDArray[np.int16]:
         """Read one slice and fit it to the square; windows and augmentation play no part.
+
+        Args:
+            path: The file.
+            frame: Slice in the file, from 0.
+            pixel_hash: What `Slice.pixel_hash` said when the index was made; None: not compared.
 
         Returns:
             `[size, size]`: HU, or grey levels times `GRAY_STEPS`; `BLACK` outside the slice.
 
         Raises:
             DataRefused: The file cannot be read.
+            IntegrityError: Its pixels are not those of `pixel_hash` (fault 19).
             UsageError: A window for an 8-bit image, or none for Hounsfield values.
         """
-        pixels, meta = self.reader.get_data(self.reader.read(path, frame=frame))
+        read = self.reader.read(path, frame=frame)
+        if pixel_hash is not None and read.pixel_hash() != pixel_hash:
+            raise IntegrityError("its pixels are not those that were indexed")
+        pixels, meta = self.reader.get_data(read)
         for window in self.windows or (None,):
             apply(pixels[:1, :1], window, units=meta["units"])  # refuses what does not fit
         steps = GRAY_STEPS if meta["units"] == GRAY8 else 1

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from covidct.data.store import RowStore
 from covidct.data.table import SliceTable
 from covidct.data.transforms import SliceTransform
-from covidct.errors import DataRefused
+from covidct.errors import CovidctError, DataRefused, IntegrityError
 from covidct.training.samplers import Visit
 
 
@@ -21,8 +21,9 @@ class SliceDataset(Dataset[dict[str, Any]]):
     """Every accepted slice of a table; a sampler says which ones are used.
 
     An item is `{"image": float32 [C, size, size] in [0, 1], "label": int, "row": int}`; the label is -1 where the
-    slice has none of the classes. A file that cannot be read is handed on as the error, not raised: `SliceLoader`
-    raises it in the main process, with its own message instead of a worker's traceback.
+    slice has none of the classes. A file that cannot be read, or that holds other pixels than the index says (looked at
+    once by each process, for it takes a millisecond), is handed on as the error, not raised: `SliceLoader` raises it in
+    the main process, with its own message instead of a worker's traceback.
 
     Args:
         table: The slice table; `row` counts in `table.accepted`.
@@ -45,6 +46,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         self._paths = frame["path"].to_numpy()
         self._frames = frame["frame"].fillna(0).to_numpy(dtype=np.int64)
         self._names = frame[["slice_key", "patient_key"]].to_numpy()
+        self._hashes = frame["pixel_hash"].to_numpy(dtype=object).copy()
         self._labels = labels
         self._transform = transform
         self._store = store
@@ -53,17 +55,18 @@ class SliceDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self._paths)
 
-    def __getitem__(self, visit: Visit | int) -> dict[str, Any] | DataRefused:  # type: ignore[override]
+    def __getitem__(self, visit: Visit | int) -> dict[str, Any] | CovidctError:  # type: ignore[override]
         """One sample; a `Visit` of training is augmented, a bare row number is not."""
         row = visit[1] if isinstance(visit, tuple) else visit
         view = view_of(visit, self._views)
         chance = visit if self._views is None and isinstance(visit, tuple) else None if view is None else (view, row)
         try:
             base = self._base(row)
-        except (DataRefused, OSError) as error:
+        except (DataRefused, IntegrityError, OSError) as error:
             slice_key, patient_key = self._names[row]
-            reason = error.what if isinstance(error, DataRefused) else f"cannot be read ({type(error).__name__})"
-            return DataRefused(
+            reason = f"cannot be read ({type(error).__name__})" if isinstance(error, OSError) else error.what
+            kind = IntegrityError if isinstance(error, IntegrityError) else DataRefused
+            return kind(
                 f"a slice that was accepted when the index was made is now refused: {reason}",
                 where=f"slice {slice_key} of patient {patient_key}",
                 remedy="restore the file, or run `covidct index` and `covidct split` again",
@@ -75,7 +78,9 @@ class SliceDataset(Dataset[dict[str, Any]]):
         kept = self._store.get(row) if self._store is not None else None
         if kept is not None:
             return kept
-        base = self._transform.base(self._root / self._paths[row], int(self._frames[row]))
+        path, frame = self._root / self._paths[row], int(self._frames[row])
+        base = self._transform.base(path, frame, pixel_hash=self._hashes[row])
+        self._hashes[row] = None
         if self._store is not None:
             self._store.put(row, base)
         return base
@@ -139,18 +144,18 @@ class SliceLoader(DataLoader[dict[str, torch.Tensor]]):
 
     def __iter__(self) -> Any:
         for batch in super().__iter__():
-            if isinstance(batch, DataRefused):
+            if isinstance(batch, CovidctError):
                 raise batch
             yield batch
 
 
-def collate(samples: list[dict[str, Any] | DataRefused]) -> dict[str, torch.Tensor] | DataRefused:
+def collate(samples: list[dict[str, Any] | CovidctError]) -> dict[str, torch.Tensor] | CovidctError:
     """Stack samples to a batch, or hand on the first refusal among them.
 
     Returns:
         `image` float32 (B, C, H, W) in [0, 1]; `label` int64 (B,); `row` int64 (B,).
     """
     for sample in samples:
-        if isinstance(sample, DataRefused):
+        if isinstance(sample, CovidctError):
             return sample
     return default_collate(samples)

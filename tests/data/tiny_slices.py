@@ -10,6 +10,7 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from covidct.ct.read import read_slice
 from covidct.data.table import SliceTable, make_table
 
 
@@ -67,7 +68,7 @@ def write_table(
                             "slice_number": number,
                             "label": label,
                             "units": units,
-                            "pixel_hash": name,
+                            "pixel_hash": read_slice(folder / name).pixel_hash(),
                             "accepted": True,
                             "reason": "",
                         }

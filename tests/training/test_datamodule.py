@@ -253,6 +253,19 @@ def test_a_broken_file_names_slice_and_patient_but_no_path(tmp_path, workers, da
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_file_that_holds_other_pixels_than_were_indexed_is_refused(tmp_path, workers):
+    """Fault 19: nobody indexed again, so the digests of index and split still agree."""
+    table = tiny_slices.write_table(tmp_path)
+    split = make_split(table)
+    row, other = (int(found[2]) for found in (split.rows(table)["val"], split.rows(table)["train"]))
+    table.file(row).write_bytes(table.file(other).read_bytes())
+    with pytest.raises(IntegrityError, match="not those that were indexed") as caught:
+        list(data((table, split), workers=workers).val_dataloader())
+    assert f"slice {table.accepted['slice_key'][row]} of patient" in str(caught.value)
+    assert len(list(data((table, split), workers=workers).train_dataloader())) > 1
+
+
 def test_hounsfield_slices_and_windows(tmp_path):
     table = tiny_slices.write_table(tmp_path, units="HU")
     split = make_split(table)
