@@ -12,7 +12,9 @@ def participants(table: SliceTable, split: Split | None = None) -> dict[str, Any
     """Counts for the participant flow; plain values, no keys of patients.
 
     Returns:
-        "source"; "files_read"; "refused": reason -> number of files; "accepted": {"patients", "slices"};
+        "source"; "files_read"; "refused": reason -> number of files; "rules": for each rule of the study that was on
+        (`covidct.data.quality.Rules`) its "reason", which is one of those in "refused", "patients" and "slices";
+        "accepted": {"patients", "slices"};
         "unlabelled": the same for accepted slices without a class; "sites": site -> class -> {"patients", "slices"};
         "partitions": the same for each partition of the split, empty without one. Where the source names no patients,
         each picture counts as a patient of its own.
@@ -26,6 +28,7 @@ def participants(table: SliceTable, split: Split | None = None) -> dict[str, Any
         "source": table.source,
         "files_read": len(table.frame),
         "refused": table.refusals,
+        "rules": _rules(table),
         "accepted": _count(rows),
         "unlabelled": _count(rows[rows["label"].isna()]),
         "sites": sites,
@@ -41,6 +44,18 @@ def _partitions(split: Split) -> dict[str, dict[str, dict[str, int]]]:
         }
         for part, counts in split.counts.items()
     }
+
+
+def _rules(table: SliceTable) -> list[dict[str, Any]]:
+    steps = (table.counts.get("rules") or {}).get("steps") or ()
+    refused = table.rejected
+    found = []
+    for step in steps:
+        counts = _count(refused[refused["reason"] == step["reason"]])
+        if step["rule"] == "single_disease":  # a labels file refuses these before they get a pseudonym
+            counts["patients"] += int(table.counts.get("patients_with_two_labels", 0))
+        found.append({"reason": step["reason"], **counts})
+    return found
 
 
 def _count(rows: Any) -> dict[str, int]:

@@ -188,7 +188,10 @@ def _flow(record: RunRecord) -> dict[str, Any] | None:
     found = record.participants
     if found is None:
         return None
-    names, refused = record.scheme.names, found.get("refused") or {}
+    names, refused = record.scheme.names, dict(found.get("refused") or {})
+    rules = found.get("rules") or []
+    for rule in rules:
+        refused.pop(rule["reason"], None)
     unlabelled = found.get("unlabelled") or {"patients": 0, "slices": 0}
     sites = [_counts(site, classes, names) for site, classes in (found.get("sites") or {}).items()]
     partitions = []
@@ -201,6 +204,7 @@ def _flow(record: RunRecord) -> dict[str, Any] | None:
         "files": found.get("files_read"),
         "refused": sorted(refused.items(), key=lambda item: (-item[1], item[0])),
         "n_refused": sum(refused.values()),
+        "rules": rules,
         "unlabelled": unlabelled,
         "sites": sites,
         "total": {key: sum(site[key] for site in sites) for key in ("patients", "slices")},

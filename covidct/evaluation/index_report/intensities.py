@@ -96,7 +96,7 @@ def _remarks(site: str, people: Shares) -> tuple[list[str], list[str]]:
     body_off = np.array([_off(place, TISSUE_HU) for place in body], bool)
     alarms, notes = [], []
     if body_off.any():
-        both = " In all of them air is off too: the scale is wrong." if (air_off >= body_off).all() else ""
+        both = " Air is off too: the scale is wrong." if (air_off >= body_off).all() else ""
         alarms.append(_sentence(site, "the body", TISSUE_HU, body, body_off) + (both or " Look at their pictures."))
     if (air_off & ~body_off).any():
         notes.append(
