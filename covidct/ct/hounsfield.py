@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import uid
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 
 from covidct.ct.decode import MAX_SIDE, stored_values
 from covidct.ct.terms import MODALITIES, NOT_THE_CHEST
@@ -61,7 +62,7 @@ def refuse_unless_ct(dataset: Dataset) -> None:
     if sop_class != _CT:
         name = uid.UID(sop_class).name if sop_class in uid.UID_dictionary else "unknown SOP class"
         raise DataRefused(f"{name}, not CT Image Storage")
-    if int(dataset.get("NumberOfFrames") or 1) != 1:
+    if _count(dataset, "NumberOfFrames") != 1:
         raise DataRefused("several frames in a single-frame SOP class")
     _refuse_image_type(dataset)
     if str(dataset.get("BodyPartExamined") or "").strip().upper() in NOT_THE_CHEST:
@@ -132,9 +133,19 @@ def _known(modality: str) -> str:
     return modality if modality in MODALITIES else "unknown" if modality else "missing"
 
 
+def _count(dataset: Dataset, keyword: str) -> int:
+    """A number of something, 1 where it is not said."""
+    value: Any = dataset.get(keyword)
+    if value in (None, ""):
+        return 1
+    if not isinstance(value, int):
+        raise DataRefused(f"{keyword} is not a number")
+    return value or 1
+
+
 def _refuse_image_type(dataset: Dataset) -> None:
     value: Any = dataset.get("ImageType")
-    values = [value] if isinstance(value, str) else list(value or [])
+    values = list(value or []) if isinstance(value, list | tuple | MultiValue) else [value]
     values = [str(item).strip().upper() for item in values]
     for item in values:
         words = item.replace("_", " ").split()
@@ -149,7 +160,7 @@ def _refuse_pixel_format(dataset: Dataset) -> None:
     for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation"):
         if not isinstance(dataset.get(keyword), int):
             raise DataRefused(f"{keyword} missing or not a number")
-    if int(dataset.get("SamplesPerPixel") or 1) != 1:
+    if _count(dataset, "SamplesPerPixel") != 1:
         raise DataRefused("colour picture")
     if dataset.get("PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
         raise DataRefused("photometric interpretation is not MONOCHROME1 or MONOCHROME2")

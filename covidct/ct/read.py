@@ -8,6 +8,7 @@ which slice it asked for and names it by its key.
 from __future__ import annotations
 
 import hashlib
+import logging
 import stat
 import warnings
 from collections.abc import Iterator
@@ -174,8 +175,18 @@ def open_dicom(path: Path) -> Iterator[Dataset]:
 
 
 @contextmanager
+def _unlogged(logger: logging.Logger) -> Iterator[None]:
+    """Keep to itself what a library says of a file: pydicom quotes header values, and a log may travel."""
+    before, logger.propagate = logger.propagate, False
+    try:
+        yield
+    finally:
+        logger.propagate = before
+
+
+@contextmanager
 def _harmless() -> Iterator[None]:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _unlogged(logging.getLogger("pydicom")):
         warnings.simplefilter("ignore")
         try:
             yield

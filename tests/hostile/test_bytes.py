@@ -6,9 +6,11 @@ import os
 import resource
 import struct
 import time
+import warnings
 import zlib
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from pydicom.uid import (
@@ -189,10 +191,29 @@ def test_values_of_another_kind_never_raise(tmp_path, whole, vr):
             reason(tmp_path, with_element(whole, *tag, vr, value))
 
 
+def test_no_log_quotes_a_header(tmp_path, whole, caplog):
+    """pydicom warns in the log of values that it mends; a log leaves the house."""
+    content = with_element(whole, 0x28, 0x08, b"IS", b"0 ")
+    (tmp_path / "a.dcm").write_bytes(with_element(content, 0x08, 0x05, b"CS", b"ZQX^Smith "))
+    ingest(tmp_path, "a.dcm", KINDS)
+    assert caplog.text == ""
+    with (tmp_path / "a.dcm").open("rb") as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert pydicom.dcmread(stream).pixel_array is not None
+    assert "0028,0008" in caplog.text, "it would have"
+
+
 @pytest.mark.parametrize("frames", ["2147483647", "-1", "0", "1\\1", "one", ""])
 def test_numbers_of_frames_that_cannot_be(tmp_path, whole, frames):
     found = reason(tmp_path, with_element(whole, 0x28, 0x08, b"IS", frames.encode() + b" " * (len(frames) % 2)))
     assert found if frames not in ("", "0") else not found
+
+
+@pytest.mark.parametrize("tag", [(0x08, 0x08), (0x28, 0x02), (0x28, 0x08)])
+def test_a_word_where_a_number_should_be_is_foreseen(tmp_path, whole, tag):
+    """Found by the fuzzer: these fell to the last resort, `damaged DICOM file (TypeError)`."""
+    for vr, value in ((b"LO", b"1\\2\\3 "), (b"FD", b"\0" * 8), (b"OB", b"\1\2"), (b"LO", b"two "), (b"SQ", b"")):
+        assert "Error" not in reason(tmp_path, with_element(whole, *tag, vr, value))
 
 
 @pytest.mark.parametrize(("rows", "cols"), [(65535, 65535), (65535, 1), (1, 65535), (0, 0), (4096, 4096)])
