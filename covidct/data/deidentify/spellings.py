@@ -11,11 +11,11 @@ from covidct.data.deidentify.descriptors import WORDS
 from covidct.data.deidentify.originals import Original, is_of_the_standard
 
 _FIELD = """
-complete completed created gdcm dcmtk openjpeg pydicom anonymous anonymized anonymised anonymize anon unknown unnamed
-none null test patient name subject phantom control normal disease image images series study scan scans data dicom
-dicomdir site train testing valid labels masks original primary secondary derived axial localizer male female other
-adult default standard general hospital institution radiology department modified removed covid covid19 pneumonia
-tuberculosis bacterial viral true false yes auto user root admin local slice slices
+complete completed created version gdcm dcmtk openjpeg pydicom anonymous anonymized anonymised anonymize anon unknown
+unnamed none null test patient name subject phantom control normal disease image images series study scan scans data
+dicom dicomdir site train testing valid labels masks original primary secondary derived axial localizer male female
+other adult default standard general hospital institution radiology department modified removed covid covid19
+pneumonia tuberculosis bacterial viral true false yes auto user root admin local slice slices
 """
 
 _COMMON = frozenset(_FIELD.split())
