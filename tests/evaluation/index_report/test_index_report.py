@@ -97,9 +97,7 @@ def test_the_flow_counts_every_step(troubled):
 def test_one_class_and_a_wrong_scale_are_said_at_the_top(troubled):
     top = troubled[2].words["top"]
     assert "south has one class only: COVID-19, 1 patient." in top
-    found = re.search(
-        r"south: the peak of the body is not between −160 and 128 HU in 1 of 1 patient; it is at (\d+)", top
-    )
+    found = re.search(r"south: the peak of the body is not between .* in 1 of 1 patient; it is at (\d+) HU", top)
     assert found is not None
     assert int(found[1]) == pytest.approx(200, abs=16)
     assert "Air is off too: the scale is wrong." in top
