@@ -10,6 +10,7 @@ import stat
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -70,8 +71,7 @@ def read_files(
 
     All reading is done in other processes, each file within its limits of memory and time. One whose decoder crashes or
     hangs takes its process down, no more: what the broken processes had begun is read again file by file, and the
-    culprit refused. Where processes cannot start, because the main program was typed in or piped in, files are read in
-    this one.
+    culprit refused. Where processes cannot start, files are read in this one.
 
     Raises:
         Interrupted: By the keyboard, or the folder itself went away; what was read is kept.
@@ -195,6 +195,19 @@ def _without_working_folder() -> Iterator[None]:
             os.environ["PYTHONSAFEPATH"] = before
 
 
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Processes that are started inside do not run the main program again, as they would by default: it has nothing that
+    they need, may import torch, and may be a script that was not written for it.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 def _begin() -> None:
     no_core_files()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that the user interrupts ends these
@@ -213,7 +226,8 @@ def _submit(
     pool: ProcessPoolExecutor, root: Path, chunk: tuple[str, ...], kinds: tuple[str, ...]
 ) -> Future[list[Reading]]:
     try:
-        return pool.submit(_read_chunk, root, chunk, kinds, _LIMITS)
+        with _without_main():  # processes are started here
+            return pool.submit(_read_chunk, root, chunk, kinds, _LIMITS)
     except (EOFError, OSError) as error:  # what starts processes is gone
         raise BrokenProcessPool from error
 

@@ -81,6 +81,14 @@ class Bench:
         )
         self._keep()
 
+    def ingest(self) -> None:
+        """Reading a folder: the index beside plain pydicom and MONAI's loader, and beside itself made again."""
+        from experiments.throughput.reading import measure
+
+        root, plan = self.material.table.root, self.plan
+        self.result["stages"] += measure(root, count=2 * plan.slices, workers=2, rounds=plan.rounds)
+        self._keep()
+
     def steps(self) -> None:
         """Training steps, and the metrics."""
         from experiments.throughput import stages
@@ -216,7 +224,7 @@ def main(words: list[str] | None = None) -> None:
         description="Ours beside a plain peer.", epilog="See experiments/throughput/README.md"
     )
     parser.add_argument("--real", type=Path, help="a folder in the layout of COVID-CT-MD; default: a phantom")
-    parser.add_argument("--stage", nargs="+", choices=["reading", "steps", "cells", "study", "growth"])
+    parser.add_argument("--stage", nargs="+", choices=["reading", "ingest", "steps", "cells", "study", "growth"])
     parser.add_argument("--accelerator", choices=["cpu", "gpu"], default="cpu")
     parser.add_argument("--epochs", type=int, help=f"epochs of a cell (default {EPOCHS})")
     parser.add_argument("--few", type=int, help="epochs of the slow cells that are really trained (default 3)")
@@ -235,7 +243,7 @@ def main(words: list[str] | None = None) -> None:
     if options.full:
         given |= {"few": EPOCHS, "repeats": 5, "rounds": 5}
     given |= {name: getattr(options, name) for name in ("epochs", "few", "repeats") if getattr(options, name)}
-    wanted = options.stage or ["reading", "steps", "cells", "study", *(["growth"] if options.full else [])]
+    wanted = options.stage or ["reading", "ingest", "steps", "cells", "study", *(["growth"] if options.full else [])]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.real:
