@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from covidct.data.audit.changed import audit_pixels
-from covidct.data.audit.findings import CLEAN, NOTE, Finding
+from covidct.data.audit.findings import CLEAN, NOT_DONE, NOTE, Finding
 from covidct.data.audit.frozen import open_splits, split_files
 from covidct.data.audit.origins import audit_origins
 from covidct.data.audit.partitions import audit_partitions
@@ -20,6 +20,9 @@ from covidct.data.measures import read_measures
 from covidct.data.table import SliceTable, read_table
 from covidct.errors import DataRefused, UsageError
 from covidct.training.shortcuts.headers import audit_headers
+
+_BY_PATIENT = ("patient_overlap", "small_classes", "single_class_source", "class_by_source", "header_classifier")
+"""Checks that would take each picture for a person where the source names no patients."""
 
 Watch = Callable[[str], Any]
 """Gives, for the name of a long step, a context manager that shows its progress."""
@@ -81,8 +84,14 @@ def audit_data(
     findings += audit_twins(twins, splits)
     with watch("slices read again") as show:
         findings.append(audit_pixels(table, deep=settings.deep, progress=show))
-    findings += audit_origins(table, replicates=settings.replicates, seed=settings.seed)
-    findings.append(audit_headers(table, measures, replicates=settings.replicates, seed=settings.seed))
+    if table.patients_known:
+        findings += audit_origins(table, replicates=settings.replicates, seed=settings.seed)
+        findings.append(audit_headers(table, measures, replicates=settings.replicates, seed=settings.seed))
+    else:
+        findings = [one for one in findings if one.check not in ("patient_overlap", "small_classes")]
+        findings += [
+            Finding(check, NOT_DONE, f"{table.source} does not say whose a picture is.") for check in _BY_PATIENT
+        ]
     findings.append(_labels(table.counts.get("label_warnings") or []))
     findings = [replace(one, accepted=one.check in settings.accept and one.status != CLEAN) for one in findings]
     about = {"deep": settings.deep, "accept": list(settings.accept), "replicates": settings.replicates,
