@@ -82,7 +82,8 @@ def check_others(verb: str, values: dict[str, Any]) -> None:
     from covidct.training.settings import DataSettings, SplitSettings, read_settings
 
     if "data" in values:
-        assert read_settings(DataSettings, values["data"], "data").root or verb != "index"
+        root = read_settings(DataSettings, values["data"], "data").root
+        assert root or verb != "index" or values["report"] == "only"
     if "split" in values:
         read_settings(SplitSettings, values["split"], "split")
 

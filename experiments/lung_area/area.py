@@ -33,7 +33,8 @@ def areas(picture: Slice) -> dict[str, float]:
     began = time.process_time()
     reduced = measure(picture).lung_mm2
     middle = time.process_time()
-    full = lung_mask(picture.pixels, (picture.row_mm, picture.col_mm)).sum() * picture.row_mm * picture.col_mm
+    pixels = picture.pixels.astype(np.int16, copy=False)
+    full = lung_mask(pixels, (picture.row_mm, picture.col_mm)).sum() * picture.row_mm * picture.col_mm
     return {
         "index_cm2": (reduced or 0) / 100,
         "full_cm2": float(full) / 100,
