@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from covidct.ct.glimpse import glimpse
 from covidct.data.limits import Limits, limited
-from covidct.data.reading import _pool
+from covidct.data.reading import clean_processes
 
 _LIMITS = Limits()
 
@@ -28,7 +28,7 @@ def look(root: Path, wanted: Sequence[tuple[str, int]]) -> list[npt.NDArray[np.u
     """
     found: list[npt.NDArray[np.uint8] | None] = []
     while len(found) < len(wanted):
-        with _pool(1) as pool:
+        with clean_processes(1) as pool:
             for path, frame in wanted[len(found) :]:
                 try:
                     found.append(pool.submit(_look, root.absolute() / path, frame).result())

@@ -140,7 +140,7 @@ def _read_chunks(
     """Read chunks until all are read or the pool breaks; then give the files one of which broke it."""
     waiting: dict[Future[list[Reading]], tuple[str, ...]] = {}
     taken: tuple[str, ...] = ()
-    with _pool(processes) as pool:
+    with clean_processes(processes) as pool:
         try:
             while True:
                 # a few ahead, so that no process waits; not all, so that memory does not grow with the folder
@@ -163,7 +163,7 @@ def _read_chunks(
     return [path for chunk in chunks_left for path in chunk]
 
 
-def _pool(processes: int) -> ProcessPoolExecutor:
+def clean_processes(processes: int) -> ProcessPoolExecutor:
     """Processes that are copies of a clean one with all imports done, which is started once: a new one takes 10 ms.
 
     Copies of this process would not do: one that runs threads (progress bars, torch) may hang when it is forked.
@@ -240,7 +240,7 @@ def _read_alone(
     """
     left = list(paths)
     while left:
-        with _pool(1) as pool:
+        with clean_processes(1) as pool:
             try:
                 _submit(pool, root, (), kinds).result()
             except BrokenProcessPool:

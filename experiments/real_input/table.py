@@ -54,14 +54,14 @@ def verdicts(root: Path) -> list[Verdict]:
     """All files below a folder, in order."""
     names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
     found = []
-    pool = reading._pool(1)
+    pool = reading.clean_processes(1)
     pool.submit(time.time).result()
     for name in names:
         start = time.monotonic()
         try:
             [one] = pool.submit(reading._read_chunk, root, (name,), KINDS, Limits()).result()
         except BrokenProcessPool:
-            pool = reading._pool(1)
+            pool = reading.clean_processes(1)
             one = Reading(name, reading.pack([Record(name, CRASHED)]), None)
         found.append(_verdict(name, unpack(name, one.records), time.monotonic() - start))
     pool.shutdown()

@@ -105,7 +105,7 @@ class ScanFuzzer:
 
     def _read(self, folder: Path, name: str) -> tuple[list[Record], float, float]:
         if self._pool is None:
-            self._pool = reading._pool(1)
+            self._pool = reading.clean_processes(1)
         try:
             return self._pool.submit(probe, folder, name).result()  # type: ignore[no-any-return]
         except BrokenProcessPool:

@@ -272,7 +272,7 @@ def test_too_much_memory_is_a_reason(tmp_path, monkeypatch):
 
 
 def test_a_process_that_reads_leaves_no_picture_of_its_memory_when_it_crashes():
-    with reading._pool(1) as pool:
+    with reading.clean_processes(1) as pool:
         assert pool.submit(resource.getrlimit, resource.RLIMIT_CORE).result()[0] == 0
 
 
