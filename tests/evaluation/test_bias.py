@@ -30,6 +30,7 @@ def sites(**counts: tuple[int, int]) -> dict[str, Any]:
         (bias.leak, {}, "not known"),
         (bias.leak, {"split": {"leaked_patients": 0}}, "low"),
         (bias.leak, {"split": {"leaked_patients": 1}}, "high"),
+        (bias.leak, {"split": {"name": "image_level", "leaked_patients": None}}, "high"),
         (bias.source_is_class, {}, "not known"),
         (bias.source_is_class, {"participants": sites(a=(10, 10))}, "low"),
         (bias.source_is_class, {"participants": sites(a=(10, 10), test_b=(10, 0))}, "low"),  # the test does not train

@@ -65,6 +65,7 @@ def test_what_only_a_paper_can_say_is_never_filled_in():
             "split patient, repeat 1, seed 2: training 30 patients, 290 slices; test site_b 5 patients, 50 slices",
         ),
         ("disjoint", {"split": {"unit": "image", "leaked_patients": 3}}, "single images; 3 patients in more than one"),
+        ("disjoint", {"split": {"unit": "image", "name": "image_level", "leaked_patients": None}}, "cannot be counted"),
         ("disjoint", {"split": {"unit": "patient"}}, None),  # the unit alone shows no leak and no absence of one
         (
             "model",
