@@ -197,8 +197,8 @@ def _without_working_folder() -> Iterator[None]:
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Processes that are started inside do not run the main program again, as they would by default: it has nothing that
-    they need, may import torch, and may be a script that was not written for it.
+    """Processes that are started inside do not run the main program again, as they would by default: it has nothing
+    that they need, may import torch, and may be a script that was not written for it.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
