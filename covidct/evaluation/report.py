@@ -58,6 +58,7 @@ def view(record: RunRecord) -> dict[str, Any]:
         "title": record.get("name") or record.get("experiment") or "run",
         "identity": record.predictions.get("run") or record.run.get("run"),
         "profile": record.profile,
+        "divided": not record.patients_known or bool(record.leaked_patients),
         "flaws": sentences.PAPER_FLAWS,
         "synthetic": bool(record.run.get("synthetic")),
         "random_start": bool((record.get("weights") or {}).get("random_start")),

@@ -278,6 +278,21 @@ def test_config_speaks_where_run_json_is_silent(copy):
     assert "alice" not in page.words
 
 
+def test_a_rigorous_profile_is_not_praised_for_a_split_of_single_images(copy):
+    write_json(copy / "run.json", read_json(copy / "run.json") | {"profile": "rigorous"})
+    split, sound = read_json(copy / "split.json"), "no patient is divided between partitions"
+    page = _again(copy)
+    assert "152 patients lie in several partitions: these figures are not about new patients" in page.words
+    assert sound not in page.words
+    write_json(copy / "split.json", split | {"name": "image_level", "leaked_patients": None})
+    page = _again(copy)
+    for sentence in ("People lie in several partitions, and nobody can count them", "Patients are not known"):
+        assert sentence in page.words
+    assert sound not in page.words
+    write_json(copy / "split.json", split | {"name": "patient", "unit": "patient", "leaked_patients": 0})
+    assert sound in _again(copy).words
+
+
 def test_a_run_that_is_only_trained_has_no_test(copy):
     summary = read_json(copy / "metrics.json")
     summary["blocks"] = [block for block in summary["blocks"] if block["split"] == "val"]
