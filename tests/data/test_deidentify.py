@@ -320,3 +320,13 @@ def test_several_workers_give_the_same_folder(tmp_path: Path) -> None:
         made.append({path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()})
     assert made[0] == made[1]
     assert len(made[0]) == 34
+
+
+def test_a_code_string_that_is_no_code_says_nothing(tmp_path: Path) -> None:
+    write_ct(
+        tmp_path / "in" / "a.dcm", ImageType=["ORIGINAL", "PRIMARY", "AXIAL", "WHIMBREL K"], ScanOptions="MRS DUNLIN"
+    )
+    clean(tmp_path / "in", tmp_path / "out")
+    dataset = pydicom.dcmread(only(tmp_path / "out"))
+    assert list(dataset.ImageType) == ["ORIGINAL", "PRIMARY", "AXIAL", "OTHER"]
+    assert dataset.ScanOptions == "OTHER"
