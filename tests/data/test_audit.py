@@ -110,6 +110,18 @@ def test_the_banded_search_finds_what_looking_at_all_pairs_finds():
     assert distance.tolist() == every[rows, cols].tolist()
 
 
+def test_a_pair_that_agrees_in_a_single_band_is_found(monkeypatch):
+    """The worst case of the pigeonhole: 31 bits differ, one in each band but one, whichever that is."""
+    monkeypatch.setattr("covidct.data.audit.hamming._dealt", lambda octets: octets)
+    rng = np.random.default_rng(1)
+    for band in range(32):
+        one = rng.integers(256, size=32, dtype=np.uint8)
+        flipped = np.uint8(1) << rng.integers(8, size=32, dtype=np.uint8)
+        flipped[band] = 0
+        pairs, distance = near_pairs([one.tobytes().hex(), (one ^ flipped).tobytes().hex()], np.array([0, 1]))
+        assert (pairs.tolist(), distance.tolist()) == ([[0, 1]], [31])
+
+
 def test_a_re_export_is_alike_and_another_slice_is_not(clean):
     table = read_table(clean)
     rows = table.accepted
