@@ -81,7 +81,9 @@ def describe(table: SliceTable) -> None:
     rows = table.accepted
     known = table.patients_known
     people = f"{rows['patient_key'].nunique()} patients, {rows['series_key'].nunique()} series"
-    say(f"{len(rows)} of {len(table.frame)} files accepted: {people if known else 'patients are not known'}")
+    one_each = table.counts.get("files_read") == len(table.frame)  # a volume and a multi-frame file hold many slices
+    things = "files" if one_each else "slices"
+    say(f"{len(rows)} of {len(table.frame)} {things} accepted: {people if known else 'patients are not known'}")
     for (site, label), group in rows.groupby(["site", "label"], dropna=False, sort=True):
         what = label if isinstance(label, str) else "no label"
         people = f"{group['patient_key'].nunique()} patients, " if known else ""

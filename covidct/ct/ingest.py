@@ -7,14 +7,12 @@ which turns them into pseudonyms.
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydicom.dataset import Dataset
-
-from covidct.ct.hounsfield import is_lossy, refuse_unless_ct
+from covidct.ct.header import Header, header_of, patient_id_of, sop_uid_of
+from covidct.ct.hounsfield import refuse_unless_ct
 from covidct.ct.measures import Measures, measure
 from covidct.ct.multiframe import Frames, is_multiframe
 from covidct.ct.nifti import Volume, open_volume
@@ -25,74 +23,11 @@ from covidct.ct.read import (
     frames_of,
     kind_of,
     open_dicom,
-    pixel_spacing,
     read_slice,
     slice_of,
 )
 from covidct.ct.window import HU
 from covidct.errors import CovidctError, DataRefused
-
-Vector = tuple[float, float, float]
-
-_PER_YEAR = {"D": 365, "W": 52, "M": 12, "Y": 1}
-
-
-@dataclass(frozen=True)
-class Header:
-    """What the index needs from the header of one CT slice.
-
-    Args:
-        patient_id: Patient ID (0010,0020), surrounding spaces removed; may be "".
-        study_uid: Study Instance UID, as written.
-        series_uid: Series Instance UID, as written; of a NIfTI volume, a digest of what it holds.
-        sop_uid: SOP Instance UID; "" where an anonymiser emptied it. A frame of a multi-frame file has `#` and its
-            number behind it.
-        row: Direction in which columns advance, first half of Image Orientation (Patient).
-        col: Direction in which rows advance, second half.
-        position: Image Position (Patient), mm: the centre of the first pixel.
-        row_mm: Distance of neighbouring rows.
-        col_mm: Distance of neighbouring columns.
-        rows: Number of rows.
-        cols: Number of columns.
-        manufacturer: As written, or None.
-        scanner: Manufacturer's model name, or None.
-        kernel: Convolution kernel, or None.
-        acquired_year: Year of acquisition (or series, or study), or None.
-        lossy: Whether lossy compression is declared.
-        age_years: Patient's Age (0010,1010) in whole years, or None.
-        sex: `"F"`, `"M"`, `"O"` or None.
-        kvp: Tube voltage in kV, or None.
-        thickness_mm: Slice thickness, or None.
-        acquisition: Acquisition Number, or None.
-    """
-
-    patient_id: str
-    study_uid: str
-    series_uid: str
-    sop_uid: str
-    row: Vector
-    col: Vector
-    position: Vector
-    row_mm: float
-    col_mm: float
-    rows: int
-    cols: int
-    manufacturer: str | None = None
-    scanner: str | None = None
-    kernel: str | None = None
-    acquired_year: int | None = None
-    lossy: bool = False
-    age_years: int | None = None
-    sex: str | None = None
-    kvp: float | None = None
-    thickness_mm: float | None = None
-    acquisition: int | None = None
-
-    @property
-    def normal(self) -> Vector:
-        """Unit vector across the slice, row x col (PS3.3 C.7.6.2.1.1)."""
-        (a, b, c), (d, e, f) = self.row, self.col
-        return (b * f - c * e, c * d - a * f, a * e - b * d)
 
 
 @dataclass(frozen=True)
@@ -145,7 +80,7 @@ def ingest(root: Path, path: str, kinds: tuple[str, ...]) -> list[Record]:
         if kind != "dicom":
             return [_record(path, read_slice(file))]
         with open_dicom(file) as dataset:
-            patient_id = _text(dataset, "PatientID")
+            patient_id = patient_id_of(dataset)
             if is_multiframe(dataset):
                 return _of_frames(path, frames_of(file), patient_id)
             refuse_unless_ct(dataset)
@@ -183,7 +118,7 @@ def _of_frames(path: str, frames: Frames, patient_id: str) -> list[Record]:
             plain = frames.header(frame)
             refuse_unless_ct(plain)
             header = header_of(plain)
-            if uid := _text(frames.dataset, "SOPInstanceUID"):
+            if uid := sop_uid_of(frames.dataset):
                 header = replace(header, sop_uid=f"{uid}#{frame}")
             records.append(_record(path, frame_of(frames, frame), header=header, patient_id=patient_id, frame=frame))
         except CovidctError as error:
@@ -223,92 +158,3 @@ def _of_volume(path: str, volume: Volume) -> list[Record]:
         )
         for record in records
     ]
-
-
-def header_of(dataset: Dataset) -> Header:
-    """Read a header.
-
-    Raises:
-        DataRefused: The place of the slice in the body is missing or impossible, or no series is named.
-    """
-    if not (series_uid := _text(dataset, "SeriesInstanceUID")):
-        raise DataRefused("no SeriesInstanceUID")
-    orientation = _numbers(dataset, "ImageOrientationPatient", 6)
-    position = _numbers(dataset, "ImagePositionPatient", 3)
-    if orientation is None or position is None:
-        raise DataRefused("no image position or orientation: its place in the body is unknown")
-    row, col = orientation[:3], orientation[3:]
-    lengths = math.hypot(*row), math.hypot(*col)
-    across = sum(a * b for a, b in zip(row, col, strict=True))
-    if any(abs(length - 1) > 0.01 for length in lengths) or abs(across) > 0.01:
-        raise DataRefused("image orientation is not two perpendicular unit vectors")
-    row_mm, col_mm = pixel_spacing(dataset)
-    return Header(
-        patient_id=_text(dataset, "PatientID"),
-        study_uid=_text(dataset, "StudyInstanceUID"),
-        series_uid=series_uid,
-        sop_uid=_text(dataset, "SOPInstanceUID"),
-        row=(row[0], row[1], row[2]),
-        col=(col[0], col[1], col[2]),
-        position=(position[0], position[1], position[2]),
-        row_mm=row_mm,
-        col_mm=col_mm,
-        rows=int(dataset.Rows),
-        cols=int(dataset.Columns),
-        manufacturer=_text(dataset, "Manufacturer") or None,
-        scanner=_text(dataset, "ManufacturerModelName") or None,
-        kernel=_text(dataset, "ConvolutionKernel") or None,
-        acquired_year=_year(dataset),
-        lossy=is_lossy(dataset),
-        age_years=_age(dataset),
-        sex=_text(dataset, "PatientSex") if _text(dataset, "PatientSex") in ("F", "M", "O") else None,
-        kvp=_number(dataset, "KVP"),
-        thickness_mm=_number(dataset, "SliceThickness"),
-        acquisition=_whole(dataset, "AcquisitionNumber"),
-    )
-
-
-def _text(dataset: Dataset, keyword: str) -> str:
-    value: Any = dataset.get(keyword)
-    if value is None:
-        return ""
-    values = [value] if isinstance(value, str) else list(value) if hasattr(value, "__iter__") else [value]
-    return "\\".join(str(item).strip().strip("\0").strip() for item in values)[:128]
-
-
-def _numbers(dataset: Dataset, keyword: str, count: int) -> list[float] | None:
-    try:
-        values = [float(value) for value in dataset.get(keyword) or ()]
-    except (TypeError, ValueError):
-        return None
-    return values if len(values) == count and all(map(math.isfinite, values)) else None
-
-
-def _year(dataset: Dataset) -> int | None:
-    for keyword in ("AcquisitionDate", "SeriesDate", "StudyDate"):
-        year = _text(dataset, keyword)[:4]
-        if len(year) == 4 and year.isascii() and year.isdigit() and 1970 <= int(year) <= 2100:
-            return int(year)
-    return None
-
-
-def _number(dataset: Dataset, keyword: str) -> float | None:
-    found: Any = dataset.get(keyword)
-    try:
-        value = float(found)
-    except (TypeError, ValueError):
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _whole(dataset: Dataset, keyword: str) -> int | None:
-    value = _number(dataset, keyword)
-    return int(value) if value is not None and value.is_integer() and abs(value) < 1 << 31 else None
-
-
-def _age(dataset: Dataset) -> int | None:
-    """Age String (PS3.5 6.2): nnnD, nnnW, nnnM or nnnY; whole years, None where it is missing or malformed."""
-    text = _text(dataset, "PatientAge")
-    if len(text) != 4 or not (text[:3].isascii() and text[:3].isdigit()) or text[3] not in _PER_YEAR:
-        return None
-    return int(text[:3]) // _PER_YEAR[text[3]]

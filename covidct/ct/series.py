@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from covidct.ct.ingest import Header
+from covidct.ct.header import Header
 from covidct.ct.stacks import SAME_PLACE_MM, describe, part, place_of
 
 MIN_AXIAL_COSINE = 0.82

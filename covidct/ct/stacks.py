@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from covidct.ct.ingest import Header
+from covidct.ct.header import Header
 
 SAME_PLACE_MM = 0.01
 """Two slices nearer than this along the normal lie at one place. Scanners write positions to 0.1 .. 0.0001 mm."""

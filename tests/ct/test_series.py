@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from covidct.ct.ingest import Header, ingest
+from covidct.ct.header import Header
+from covidct.ct.ingest import ingest
 from covidct.ct.series import (
     DUPLICATES,
     FLAGS,
