@@ -35,7 +35,7 @@ class Limits:
 
     seconds: float = 20.0
     seconds_per_mib: float = 0.5
-    memory_mib: int = 1024
+    memory_mib: int = 2048
     memory_per_byte: float = 4.0
     patience: float = 6.0
 
