@@ -25,14 +25,15 @@ from tests.hostile.scan_fuzzer import ScanFuzzer
 from tests.hostile.scans import scans
 
 BATCH = 500
+TABLES = 40
 
 
-def feed(cases: st.SearchStrategy[Any], check: Any, number: int) -> int:
-    """Give `BATCH` cases of a strategy to a check; returns how many were given."""
+def feed(cases: st.SearchStrategy[Any], check: Any, number: int, examples: int = BATCH) -> int:
+    """Give so many cases of a strategy to a check; returns how many were given."""
     given_cases = 0
 
     @settings(
-        max_examples=BATCH, deadline=None, database=None, phases=[Phase.generate],
+        max_examples=examples, deadline=None, database=None, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @seed(number)
@@ -106,7 +107,7 @@ def fuzz_tables(minutes: float, out: Path, start: int) -> dict[str, Any]:
                             print(f"{why}  ->  {place}", flush=True)
                         broken[why] = broken.get(why, 0) + 1
 
-                feed(fuzzer.cases, check, number)
+                feed(fuzzer.cases, check, number, TABLES)
         number += 1
     return {"cases": counts, "broken": broken}
 
