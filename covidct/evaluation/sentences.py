@@ -117,8 +117,8 @@ def warnings(record: RunRecord) -> list[str]:
     if not record.patients_known:
         found.append(
             "Patients are not known: the data do not say whose a picture is. Pictures of one person may lie in several "
-            "partitions; how many cannot be counted. Each counts as a patient of its own: the figures are not about new "
-            "patients, and the intervals are too narrow."
+            "partitions; how many cannot be counted. Each counts as a patient of its own: the figures are not about "
+            "new patients, and the intervals are too narrow."
         )
     elif record.leaked_patients is None:
         found.append("The run has no record of its split: whether patients leak between partitions is not known.")
