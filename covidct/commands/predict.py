@@ -9,9 +9,10 @@ from typing import Any
 from covidct.commands.progress import progress, say
 from covidct.data.index import build_index
 from covidct.data.pseudonyms import Pseudonymizer, key_file, load_or_create_key
-from covidct.errors import DataRefused
-from covidct.training.predict import check_units, predict, write_prediction
-from covidct.training.scoring import open_run
+from covidct.data.quality import Rules
+from covidct.errors import DataRefused, UsageError
+from covidct.training.predict import check_units, predict, study_rules, write_prediction
+from covidct.training.scoring import TrainedRun, open_run
 
 
 def run(values: dict[str, Any]) -> None:
@@ -21,6 +22,7 @@ def run(values: dict[str, Any]) -> None:
         DataRefused: Not a single slice could be used, or none has probabilities; the tables are written and say why.
     """
     trained = open_run(Path(values["run"]))
+    rules = _rules(trained, values["rules"])
     source, output = Path(values["input"]), Path(values["output"])
     with progress("files read") as show:
         table = build_index(
@@ -31,6 +33,7 @@ def run(values: dict[str, Any]) -> None:
             pseudonyms=Pseudonymizer(load_or_create_key(key_file(values["key"]))),
             workers=max(1, values["workers"]),
             progress=show,
+            rules=rules,
         )
     check_units(trained, table)
     prediction = predict(trained, table, device=values["device"])
@@ -68,6 +71,17 @@ def run(values: dict[str, Any]) -> None:
         say(f"{unknown} refused files name no patient: somebody may be missing from this list")
     say(f"{len(slices)} slices of {patients['patient_key'].nunique()} patients: {output}")
     say("Not a medical device: a research result, no diagnosis.")
+
+
+def _rules(trained: TrainedRun, which: str) -> Rules:
+    """The rules of the study that the run was trained in, or none: two labels cannot happen here."""
+    if which not in ("study", "none"):
+        raise UsageError(f"{which!r} is not a choice", where="rules", remedy="rules=study or rules=none")
+    rules = study_rules(trained.folder) if which == "study" else Rules()
+    for step in rules.steps():
+        if step["rule"] != "single_disease":
+            say(f"as in the run's study, refused: {step['reason']} (rules=none: take all)")
+    return rules
 
 
 def _cell(value: Any) -> str:

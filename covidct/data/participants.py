@@ -13,7 +13,8 @@ def participants(table: SliceTable, split: Split | None = None) -> dict[str, Any
 
     Returns:
         "source"; "files_read"; "refused": reason -> number of files; "rules": for each rule of the study that was on
-        (`covidct.data.quality.Rules`) its "reason", which is one of those in "refused", "patients" and "slices";
+        (`covidct.data.quality.Rules`) its "reason", which is one of those in "refused", "patients" and "slices"; "study": the rules themselves, on or off
+        (`Rules.from_dict` reads them);
         "accepted": {"patients", "slices"};
         "unlabelled": the same for accepted slices without a class; "sites": site -> class -> {"patients", "slices"};
         "partitions": the same for each partition of the split, empty without one. Where the source names no patients,
@@ -29,6 +30,7 @@ def participants(table: SliceTable, split: Split | None = None) -> dict[str, Any
         "files_read": len(table.frame),
         "refused": table.refusals,
         "rules": _rules(table),
+        "study": {key: value for key, value in (table.counts.get("rules") or {}).items() if key != "steps"},
         "accepted": _count(rows),
         "unlabelled": _count(rows[rows["label"].isna()]),
         "sites": sites,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +92,17 @@ class Rules:
             "lungs_cm2": self.lungs_cm2,
             "steps": self.steps(),
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Rules:
+        """The rules that `as_dict` wrote; what is not there is at its default."""
+        ages = values.get("ages")
+        return cls(
+            single_disease=bool(values.get("single_disease", cls.single_disease)),
+            ages=None if ages is None else (int(ages[0]), int(ages[1])),
+            unknown_age=str(values.get("unknown_age", cls.unknown_age)),
+            lungs_cm2=values.get("lungs_cm2"),
+        )
 
     def refuse_kinds(self, kinds: Sequence[str]) -> None:
         """Say at once that a rule cannot be asked of a source.

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from covidct.data.quality import Rules
 from covidct.data.table import SliceTable
 from covidct.errors import DataRefused
 from covidct.evaluation.patient import CONFLICT, NO_RESULT, any_slice, called_class, mean_probability
-from covidct.files import replacing
+from covidct.files import read_json, replacing
 from covidct.labels import ClassScheme
+from covidct.training.runs import RunFolder
 from covidct.training.scoring import TrainedRun, predict_rows
 
 _WHICH = ["patient_key", "slice_key", "series_key", "slice_number", "position_mm"]
@@ -124,6 +126,15 @@ def write_prediction(output: Path, prediction: Prediction, table: SliceTable) ->
             frame.to_csv(temporary, index=False)
         if name == "files":
             (output / "files.csv").chmod(0o600)
+
+
+def study_rules(folder: RunFolder) -> Rules:
+    """The rules by which the index that the run was trained on chose patients and slices.
+
+    Raises:
+        DataRefused: participants.json is missing or damaged.
+    """
+    return Rules.from_dict(read_json(folder.path / "participants.json").get("study") or {})
 
 
 def check_units(run: TrainedRun, table: SliceTable) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from covidct.data.measures import read_measures
 from covidct.data.table import make_table
 from covidct.labels import ClassScheme
 from covidct.training.checkpoints import BEST, read_checkpoint, write_checkpoint
@@ -174,3 +176,25 @@ def test_conflicts_are_listed_slice_by_slice(trained, workshop, tmp_path, capsys
         zip(wanted["slice_key"], wanted["called"], strict=True)
     )
     assert f"CONFLICT in {len(torn)} of 20 patients" in capsys.readouterr().out
+
+
+def test_predict_asks_what_the_index_of_the_run_asked(trained, workshop, tmp_path, capsys):
+    """A run whose index left out slices with little lung is not asked about necks, unless somebody insists."""
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    measures = read_measures(workshop / "index")
+    threshold = float(measures["lung_mm2"].median()) / 100
+    below = int((measures["lung_mm2"] < 100 * threshold).sum())
+    assert 0 < below < len(measures)
+    flow = json.loads((run / "participants.json").read_text())
+    flow["study"] |= {"lungs_cm2": threshold}
+    (run / "participants.json").write_text(json.dumps(flow))
+    words = [f"run={run}", f"input={workshop}/phantom", f"key={workshop}/pseudonym.key", "workers=1"]
+    assert run_verb("predict", *words, f"output={tmp_path}/study") == 0
+    assert "as in the run's study, refused: lung area below" in capsys.readouterr().out
+    refused = pd.read_csv(tmp_path / "study" / "refused.csv")
+    assert refused["reason"].str.startswith("lung area below").sum() == below
+    assert run_verb("predict", *words, f"output={tmp_path}/all", "rules=none") == 0
+    everything = pd.read_csv(tmp_path / "all" / "slices.csv")
+    assert len(everything) == len(pd.read_csv(tmp_path / "study" / "slices.csv")) + below
+    assert run_verb("predict", *words, f"output={tmp_path}/x", "rules=some") == 2
