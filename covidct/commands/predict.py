@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from covidct.commands.progress import progress, say
-from covidct.data.index import build_index
+from covidct.data.indexing.build import build_index
 from covidct.data.pseudonyms import Pseudonymizer, key_file, load_or_create_key
 from covidct.data.quality import Rules
 from covidct.errors import DataRefused, UsageError

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from covidct.data.batches import ROW_GROUP
+from covidct.data.indexing.batches import ROW_GROUP
 from covidct.errors import DataRefused, IntegrityError
 from covidct.files import read_json, replacing
 from covidct.provenance import digest_file

@@ -13,8 +13,8 @@ def participants(table: SliceTable, split: Split | None = None) -> dict[str, Any
 
     Returns:
         "source"; "files_read"; "refused": reason -> number of files; "rules": for each rule of the study that was on
-        (`covidct.data.quality.Rules`) its "reason", which is one of those in "refused", "patients" and "slices"; "study": the rules themselves, on or off
-        (`Rules.from_dict` reads them);
+        (`covidct.data.quality.Rules`) its "reason", which is one of those in "refused", "patients" and "slices";
+        "study": the rules themselves (`Rules.from_dict` reads them);
         "accepted": {"patients", "slices"};
         "unlabelled": the same for accepted slices without a class; "sites": site -> class -> {"patients", "slices"};
         "partitions": the same for each partition of the split, empty without one. Where the source names no patients,

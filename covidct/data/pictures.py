@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from covidct.ct.glimpse import glimpse
-from covidct.data.limits import Limits, limited
-from covidct.data.reading import clean_processes
+from covidct.data.indexing.limits import Limits, limited
+from covidct.data.indexing.reading import clean_processes
 
 _LIMITS = Limits()
 

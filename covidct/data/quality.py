@@ -14,7 +14,7 @@ from typing import Any
 
 from covidct.ct.ingest import Record
 from covidct.ct.window import HU
-from covidct.data.entries import Entry
+from covidct.data.indexing.entries import Entry
 from covidct.errors import UsageError
 
 TWO_LABELS = "patient carries two labels (exclusion D7)"

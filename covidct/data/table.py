@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from covidct import __version__
-from covidct.data.batches import ROW_GROUP
+from covidct.data.indexing.batches import ROW_GROUP
 from covidct.data.measures import write_measures
 from covidct.errors import DataRefused, IntegrityError, UsageError
 from covidct.files import read_json, replacing, write_json

@@ -21,9 +21,9 @@ from pathlib import Path
 import pydicom.data
 
 from covidct.ct.ingest import Record
-from covidct.data import reading
-from covidct.data.limits import Limits
-from covidct.data.reads import Reading, unpack
+from covidct.data.indexing import reading
+from covidct.data.indexing.limits import Limits
+from covidct.data.indexing.reads import Reading, unpack
 
 KINDS = ("dicom", "nifti", "png", "jpeg")
 HERE = Path(__file__).resolve().parent

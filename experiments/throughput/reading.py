@@ -32,8 +32,8 @@ import pydicom
 from pydicom.pixels import apply_modality_lut
 
 from covidct.ct.read import read_slice
-from covidct.data.reading import find_files, read_files
-from covidct.data.reads import open_reads
+from covidct.data.indexing.reading import find_files, read_files
+from covidct.data.indexing.reads import open_reads
 
 Row = dict[str, Any]
 KINDS = ("dicom",)

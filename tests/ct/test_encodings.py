@@ -26,7 +26,7 @@ from covidct.ct.phantom.encodings import (
 from covidct.ct.phantom.patient import Patient
 from covidct.ct.read import read_slice
 from covidct.ct.series import arrange
-from covidct.data.index import build_index
+from covidct.data.indexing.build import build_index
 from covidct.data.pseudonyms import Pseudonymizer
 from tests.conftest import run_verb
 

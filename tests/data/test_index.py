@@ -11,9 +11,9 @@ from pydicom.uid import RLELossless
 
 from covidct.ct.ingest import ingest
 from covidct.ct.read import read_slice
-from covidct.data import reading
-from covidct.data.index import build_index
-from covidct.data.limits import Limits
+from covidct.data.indexing import reading
+from covidct.data.indexing.build import build_index
+from covidct.data.indexing.limits import Limits
 from covidct.data.pseudonyms import Pseudonymizer
 from covidct.data.table import write_table
 from covidct.errors import DataRefused, IntegrityError, UsageError

@@ -10,8 +10,8 @@ import pytest
 
 from covidct.ct.ingest import Record
 from covidct.data import pictures
-from covidct.data.entries import Entry
-from covidct.data.index import build_index
+from covidct.data.indexing.build import build_index
+from covidct.data.indexing.entries import Entry
 from covidct.data.pictures import look
 from covidct.data.pseudonyms import Pseudonymizer
 from covidct.data.quality import TWO_LABELS, Rules

@@ -16,8 +16,9 @@ import pytest
 
 from covidct.ct.ingest import Header, Record, ingest
 from covidct.ct.measures import Measures
-from covidct.data import reading, reads
-from covidct.data.index import build_index
+from covidct.data.indexing import reading, reads
+from covidct.data.indexing.build import build_index
+from covidct.data.indexing.packing import pack, unpack
 from covidct.data.pseudonyms import Pseudonymizer
 from covidct.data.table import write_table
 from covidct.errors import Interrupted
@@ -134,8 +135,8 @@ def test_a_killed_index_goes_on(scans, tmp_path, opened):
     """SIGKILL, with several processes reading; these end too."""
     script = tmp_path / "script.py"
     script.write_text(
-        "import os, signal\nfrom pathlib import Path\nfrom covidct.data import reading\n"
-        "from covidct.data.index import build_index\nfrom covidct.data.pseudonyms import Pseudonymizer\n"
+        "import os, signal\nfrom pathlib import Path\nfrom covidct.data.indexing import reading\n"
+        "from covidct.data.indexing.build import build_index\nfrom covidct.data.pseudonyms import Pseudonymizer\n"
         "if __name__ == '__main__':\n"
         "    reading._CHUNK = 1\n"
         "    stop = lambda done, total: os.kill(os.getpid(), signal.SIGKILL) if done == 4 else None\n"
@@ -156,7 +157,7 @@ def test_workers_order_and_readings_do_not_matter(scans, tmp_path, monkeypatch, 
     monkeypatch.setattr(reading, "_CHUNK", 2)
     found = list(reading.find_files(scans))
     random.Random(workers).shuffle(found)
-    monkeypatch.setattr("covidct.data.index.find_files", lambda _: iter(found))
+    monkeypatch.setattr("covidct.data.indexing.build.find_files", lambda _: iter(found))
     for _ in range(2):
         assert same(index(scans, reads=tmp_path / "reads", workers=workers), whole)
 
@@ -297,5 +298,5 @@ def test_records_come_back_as_they_were(scans, tmp_path):
     name = next((tmp_path / "pictures").iterdir()).name
     odd = Record("p", "refused", patient_id="Ä\udcff\0\"'")
     for one in ([record], [full, record], ingest(tmp_path / "pictures", name, ("png",)), [odd]):
-        assert reads.unpack(one[0].path, reads.pack(one)) == [dataclasses.replace(r, path=one[0].path) for r in one]
+        assert unpack(one[0].path, pack(one)) == [dataclasses.replace(r, path=one[0].path) for r in one]
     assert isinstance(full.measures, Measures)

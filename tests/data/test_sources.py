@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from covidct.data.index import build_index
+from covidct.data.indexing.build import build_index
 from covidct.data.pseudonyms import Pseudonymizer
 from covidct.data.sources import SOURCES, sheet
 from covidct.data.sources.sheet import NOT_SEEN, PARTS, data_sheet

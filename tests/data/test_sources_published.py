@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from covidct.data.index import build_index
+from covidct.data.indexing.build import build_index
 from covidct.data.pseudonyms import Pseudonymizer
 from covidct.data.splits import Split
 from covidct.data.table import read_table

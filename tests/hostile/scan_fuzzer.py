@@ -21,7 +21,7 @@ from typing import Any
 
 import covidct.ct
 from covidct.ct.ingest import Record, ingest
-from covidct.data import limits, reading
+from covidct.data.indexing import limits, reading
 from tests.hostile.scans import PLANTED
 
 KINDS = ("dicom", "nifti", "png", "jpeg")

@@ -26,10 +26,10 @@ from covidct.ct.codestream import declared_size
 from covidct.ct.ingest import Record, ingest
 from covidct.ct.phantom.encodings import WRITINGS, write_scan
 from covidct.ct.read import OUT_OF_MEMORY, read_slice
-from covidct.data import reading
-from covidct.data.limits import Limits, limited
-from covidct.data.reading import VANISHED, find_files, read_files
-from covidct.data.reads import open_reads
+from covidct.data.indexing import reading
+from covidct.data.indexing.limits import Limits, limited
+from covidct.data.indexing.reading import VANISHED, find_files, read_files
+from covidct.data.indexing.reads import open_reads
 from covidct.errors import DataRefused
 from tests.ct.dicom_fixtures import chest, write_ct
 from tests.hostile.dicom_bytes import deflated, element, encoded, end_of, item, with_element, write_compressed

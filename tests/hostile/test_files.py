@@ -19,7 +19,7 @@ from pydicom.filewriter import dcmwrite
 from pydicom.uid import CTImageStorage
 
 from covidct.ct.ingest import ingest
-from covidct.data.index import build_index
+from covidct.data.indexing.build import build_index
 from covidct.data.pseudonyms import Pseudonymizer
 from covidct.data.table import read_table
 from tests.conftest import run_verb

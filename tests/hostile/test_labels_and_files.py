@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from covidct.data.index import build_index
+from covidct.data.indexing.build import build_index
 from covidct.data.pseudonyms import Pseudonymizer
 from covidct.labels import ClassScheme
 from tests.conftest import run_verb

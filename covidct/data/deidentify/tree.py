@@ -19,7 +19,7 @@ from covidct.data.deidentify.options import Options
 from covidct.data.deidentify.private import Private
 from covidct.data.deidentify.table import EDITION
 from covidct.data.deidentify.tables import TABLES, rewrite_tables, sites_of, values_of_tables
-from covidct.data.reading import find_files
+from covidct.data.indexing.reading import find_files
 from covidct.errors import DataRefused, IntegrityError, UsageError
 from covidct.files import read_json, write_json
 

@@ -16,7 +16,7 @@ from covidct.data.deidentify.members import members
 from covidct.data.deidentify.options import Options
 from covidct.data.deidentify.originals import Original, of_path, originals
 from covidct.data.deidentify.tables import TABLES, values_of_tables
-from covidct.data.reading import find_files
+from covidct.data.indexing.reading import find_files
 
 HIDDEN = "(a name that holds a value)"
 _WHOLE = 2**30  # larger files are searched in windows and not unpacked

@@ -14,23 +14,20 @@ import importlib.metadata
 import json
 import os
 import sqlite3
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import covidct.ct
 from covidct.ct.decode import decoders
-from covidct.ct.ingest import Header, Record
-from covidct.ct.measures import Measures
+from covidct.ct.ingest import Record
+from covidct.data.indexing.packing import pack, unpack, whole
 from covidct.errors import ResourceError
 
 _FORMAT = 1
 _READERS = ("pydicom", "numpy", "scipy", "scikit-image", "pillow", "nibabel", "python-gdcm", "pyjpegls", "pylibjpeg",
             "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle")  # fmt: skip
-_NESTED: dict[str, type] = {"header": Header, "measures": Measures}
 _TABLES = """
 CREATE TABLE IF NOT EXISTS about (generation TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS files (
@@ -94,27 +91,6 @@ class Reading(NamedTuple):
     stamp: Stamp | None
 
 
-def pack(records: Iterable[Record]) -> bytes:
-    """The records of one file as compressed JSON (its checksum finds damage); `unpack` gives them back."""
-    return zlib.compress(json.dumps([_values(record)[1:] for record in records]).encode("ascii"), 1)
-
-
-def unpack(path: str, packed: bytes) -> list[Record]:
-    """The records of a file.
-
-    Raises:
-        zlib.error: The bytes are damaged.
-    """
-    found = []
-    for values in json.loads(zlib.decompress(packed)):
-        record = dict(zip(_names(Record)[1:], values, strict=True))
-        for name, kind in _NESTED.items():
-            if record[name] is not None:
-                record[name] = kind(*map(_tuples, record[name]))
-        found.append(Record(path, **record))
-    return found
-
-
 class Reads:
     """The readings of one data folder. Made by `open_reads`."""
 
@@ -140,7 +116,7 @@ class Reads:
             if reason:
                 self.closed += 1
                 records = pack([Record(path, reason)])
-            elif known and known[:4] == stamp and known[4] is not None and _whole(known[4]):
+            elif known and known[:4] == stamp and known[4] is not None and whole(known[4]):
                 self._sql.execute("UPDATE files SET listed = 1 WHERE path = ?", (path,))
                 self.kept += 1
                 continue
@@ -318,24 +294,3 @@ def _name(root: Path, kinds: tuple[str, ...]) -> str:
 
 def _nothing(line: str) -> None:
     """Who is told when nobody is."""
-
-
-def _whole(packed: bytes) -> bool:
-    try:
-        zlib.decompress(packed)
-    except zlib.error:
-        return False
-    return True
-
-
-def _names(kind: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
-
-
-def _values(thing: Any) -> list[Any]:
-    values = [getattr(thing, name) for name in _names(type(thing))]
-    return [_values(value) if is_dataclass(value) else value for value in values]
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value

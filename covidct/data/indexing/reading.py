@@ -20,8 +20,8 @@ from pathlib import Path
 
 from covidct.ct.ingest import Record, ingest
 from covidct.ct.read import OUT_OF_MEMORY
-from covidct.data.limits import Limits, limited, no_core_files
-from covidct.data.reads import Listed, Reading, Reads, Stamp, pack
+from covidct.data.indexing.limits import Limits, limited, no_core_files
+from covidct.data.indexing.reads import Listed, Reading, Reads, Stamp, pack
 from covidct.errors import Interrupted
 
 Progress = Callable[[int, int], None]

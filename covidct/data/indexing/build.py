@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from covidct.ct.phantom.network import RECORD as PHANTOM_RECORD
-from covidct.data.batches import Batches
-from covidct.data.copies import refuse_copies
-from covidct.data.entries import Entrance
+from covidct.data.indexing.batches import Batches
+from covidct.data.indexing.copies import refuse_copies
+from covidct.data.indexing.entries import Entrance
+from covidct.data.indexing.reading import find_files, read_files
+from covidct.data.indexing.reads import Listed, open_reads
+from covidct.data.indexing.rows import measured, place
 from covidct.data.measures import SCHEMA as MEASURES
 from covidct.data.pseudonyms import Pseudonymizer
 from covidct.data.quality import Rules
-from covidct.data.reading import find_files, read_files
-from covidct.data.reads import Listed, open_reads
-from covidct.data.rows import measured, place
 from covidct.data.sources import SOURCES
 from covidct.data.sources.archives import refuse_packed
 from covidct.data.table import SliceTable, make_table
@@ -48,8 +48,7 @@ def build_index(
         workers: Processes that read and decode.
         progress: Told (files done, files in all); files that need not be read again are done from the beginning.
         reads: Folder that keeps what was read, so that an unchanged file is not read again and a killed index goes on;
-            header values are in it, so it belongs beside the pseudonym key (`covidct.data.reads`). None: nothing is
-            kept.
+            header values are in it, so it belongs beside the pseudonym key (see `reads`). None: nothing is kept.
         say: Told single lines for people.
         rules: Which of those that can be read belong in the study; None: the defaults of `Rules`.
         irregular: What happens to series with gaps, uneven spacing, duplicates or tilt (`covidct.ct.series.FLAGS`):

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from covidct.data.entries import Entry
+from covidct.data.indexing.entries import Entry
 from covidct.errors import IntegrityError
 
 SAME_FILE = "copy of another file"

@@ -13,12 +13,12 @@ import pyarrow as pa
 from covidct.ct.ingest import Record
 from covidct.ct.series import FLAGS, Series, arrange
 from covidct.ct.window import GRAY8
-from covidct.data.batches import Batches
-from covidct.data.copies import SAME_FILE
-from covidct.data.entries import Entry
+from covidct.data.indexing.batches import Batches
+from covidct.data.indexing.copies import SAME_FILE
+from covidct.data.indexing.entries import Entry
+from covidct.data.indexing.reads import Reads
 from covidct.data.pseudonyms import Pseudonymizer
 from covidct.data.quality import Rules
-from covidct.data.reads import Reads
 from covidct.data.sources import Layout
 from covidct.data.table import SCHEMA
 
