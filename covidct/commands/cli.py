@@ -42,7 +42,7 @@ VERBS = {
         "covidct compare runs=[runs/study-*] output=comparison",
     ),
     "predict": Verb(
-        "classify a folder of DICOM files with a trained run",
+        "classify a folder of scans with a trained run",
         "covidct predict run=runs/NAME input=scans output=predictions",
     ),
     "runs": Verb("list, choose, compare and export runs, without any server", "covidct runs ls"),

@@ -1,4 +1,4 @@
-"""`covidct predict`: classify a folder of DICOM files with a trained run."""
+"""`covidct predict`: classify a folder of scans with a trained run."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from covidct.data.sources.sheet import NOT_SEEN, PARTS, data_sheet
 from covidct.errors import DataRefused, IntegrityError, UsageError
 from covidct.labels import ClassScheme
 from tests.ct.dicom_fixtures import write_ct, write_series
+from tests.data.miniatures import volume
 
 CONF = Path(__file__).parents[2] / "conf"
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -265,3 +266,24 @@ def test_the_real_covid_ct_agrees_with_its_manifest():
     assert (rows["official_split"] == manifest["split"]).all()
     assert (rows["patient_key"] == [NAMES.patient("ucsd", patient) for patient in manifest["patient_id"]]).all()
     assert rows.groupby("patient_key")["official_split"].nunique().max() == 1
+
+
+def test_volumes_beside_dicom_are_named_by_their_files_and_folders(tmp_path):
+    """NIfTI names nobody: the file's name does, or a folder that the labels list."""
+    write_series(tmp_path / "dicom", range(0, 15, 5), PatientID="0012")
+    for number, place in enumerate(("0013.nii.gz", "0014/before.nii", "0015/0013.nii.gz", "stranger.nii.gz")):
+        volume(tmp_path / "volumes" / place, seed=40 + number, slices=3)
+    (tmp_path / "volumes" / "broken.nii.gz").write_bytes(b"\x1f\x8b nothing")
+    (tmp_path / "labels.csv").write_text(
+        "patient,label,site\n0012,normal,here\n0013,covid19,here\n0014,covid19,here\n0015,normal,here\n"
+    )
+    classes = ClassScheme(("normal", "covid19"), "normal", "covid19")
+    table = index("dicom_tree", tmp_path, classes=classes)
+    assert table.accepted.groupby("patient_key").size().to_dict() == {
+        NAMES.patient("here", patient): 3 for patient in ("0012", "0013", "0014")
+    }
+    assert set(table.accepted["units"]) == {"HU"}
+    assert table.refusals["the names of file and folders are those of several patients"] == 3
+    assert table.refusals["patient has no row in the labels"] == 3
+    unlabelled = index("dicom_tree", tmp_path / "volumes").accepted
+    assert set(unlabelled["patient_key"]) == {NAMES.patient("unknown", name) for name in ("0013", "before", "stranger")}

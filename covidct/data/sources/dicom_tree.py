@@ -1,9 +1,10 @@
 """`dicom_tree`: any folders of DICOM CT series with a table of labels.
 
-Format: DICOM, CT images in any folders under any names; Hounsfield units.
+Format: DICOM, CT images in any folders under any names, and NIfTI volumes; Hounsfield units.
 Classes: the user's. From `labels.csv` in the data folder (or the file given), with the columns patient, label, site;
 one label per patient, people with two diseases are excluded (D7). Without labels and classes every label is null.
-Patients: the DICOM PatientID, as text.
+Patients: the DICOM PatientID, as text. NIfTI names nobody: there it is the file's name without .nii or .nii.gz, or the
+folder's where `labels.csv` lists that.
 Sites: from `labels.csv`. A patient number that occurs at several sites is several people: the files of each must lie
 under a folder named as the site.
 Split: none.
@@ -22,7 +23,7 @@ from typing import Any
 
 from covidct.ct.ingest import Record
 from covidct.data.sources.labels_file import Labels, read_labels, read_slice_labels
-from covidct.data.sources.layout import Claim, Layout, Source
+from covidct.data.sources.layout import Claim, Layout, Source, patient_of_volume
 from covidct.errors import DataRefused
 from covidct.labels import ClassScheme
 
@@ -33,7 +34,7 @@ _OWN_TABLES = ("labels.csv", "slices.csv", "phantom.json", "deidentification.jso
 class DicomTree(Layout):
     """See the module's data sheet."""
 
-    kinds = ("dicom",)
+    kinds = ("dicom", "nifti")
 
     def __init__(self, labels: Labels | None, slice_labels: dict[str, int], labels_path: str | None) -> None:
         self._labels = labels
@@ -50,8 +51,9 @@ class DicomTree(Layout):
         return not (path in _OWN_TABLES or path == self._labels_path or mask)
 
     def claim(self, record: Record) -> Claim:
-        """By DICOM PatientID."""
-        patient = record.patient_id
+        """By DICOM PatientID, or by the name of a volume."""
+        listed = () if self._labels is None else self._labels.sites_of
+        patient = record.patient_id or patient_of_volume(record.path, listed)
         if not patient:
             raise DataRefused("no PatientID")
         slice_label = self._slice_labels.get(record.header.sop_uid) if record.header else None

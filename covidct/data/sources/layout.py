@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from covidct.ct.ingest import Record
 from covidct.ct.series import Series
-from covidct.errors import UsageError
+from covidct.errors import DataRefused, UsageError
 from covidct.labels import ClassScheme
 
 
@@ -123,3 +123,23 @@ def class_folder(path: str, folders: Mapping[str, str]) -> tuple[str, tuple[str,
     parts = PurePosixPath(path).parts
     number = next((number for number, part in enumerate(parts[:-1]) if part in folders), None)
     return None if number is None else (folders[parts[number]], parts[number + 1 :])
+
+
+def patient_of_volume(path: str, listed: Collection[str]) -> str:
+    """Whose a NIfTI volume is, by the names of its file and folders; "" for a file that is not named as one.
+
+    Args:
+        path: Relative POSIX path of a file.
+        listed: The patients of the labels file: a folder's name counts only where it is one of them.
+
+    Raises:
+        DataRefused: Two names of the path are patients.
+    """
+    *folders, name = PurePosixPath(path).parts
+    stem = name.removesuffix(".gz").removesuffix(".nii")
+    if stem in (name, name.removesuffix(".gz")):
+        return ""
+    known = {one for one in (*folders, stem) if one in listed}
+    if len(known) > 1:
+        raise DataRefused("the names of file and folders are those of several patients")
+    return known.pop() if known else stem

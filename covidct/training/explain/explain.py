@@ -14,7 +14,7 @@ from covidct.ct.lungs import body_mask, lung_mask
 from covidct.ct.window import HU
 from covidct.data.lesions import LesionMasks
 from covidct.data.table import SliceTable
-from covidct.errors import DataRefused, UsageError
+from covidct.errors import CovidctError, DataRefused, IntegrityError, UsageError
 from covidct.evaluation.explanations.attribution import BLOB_SIGMA, BORDER, border_mask, scores
 from covidct.evaluation.explanations.drawing import save_cases
 from covidct.evaluation.explanations.estimates import regions_summary
@@ -154,9 +154,10 @@ def look(run: TrainedRun, table: SliceTable, rows: np.ndarray) -> Looked:
     for row in rows.tolist():
         entry = frame.iloc[row]
         try:
-            base = transform.base(table.file(row), int(entry["frame"]) if pd.notna(entry["frame"]) else 0)
-        except (DataRefused, OSError) as error:
-            reason = error.what if isinstance(error, DataRefused) else f"cannot be read ({type(error).__name__})"
+            slice_in_file = int(entry["frame"]) if pd.notna(entry["frame"]) else 0
+            base = transform.base(table.file(row), slice_in_file, pixel_hash=entry["pixel_hash"])
+        except (DataRefused, IntegrityError, OSError) as error:
+            reason = error.what if isinstance(error, CovidctError) else f"cannot be read ({type(error).__name__})"
             raise DataRefused(
                 f"a slice that was accepted when the index was made is now refused: {reason}",
                 where=f"slice {entry['slice_key']} of patient {entry['patient_key']}",

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from covidct.data.table import SliceTable
 from covidct.data.transforms import SliceTransform
-from covidct.errors import DataRefused, ResourceError
+from covidct.errors import CovidctError, DataRefused, IntegrityError, ResourceError
 from covidct.training.assemble import make_datamodule
 from covidct.training.dataset import SliceLoader, collate
 from covidct.training.features import AUTOCAST
@@ -129,6 +129,7 @@ class _Views(Dataset[dict[str, Any]]):
         self._root, self._paths = table.root, frame["path"].to_numpy()
         self._frames = frame["frame"].fillna(0).to_numpy(dtype=np.int64)
         self._names = frame[["slice_key", "patient_key"]].to_numpy()
+        self._hashes = frame["pixel_hash"].to_numpy(dtype=object)
         self._spacing = frame[["row_mm", "col_mm"]].to_numpy(dtype=np.float64)
         self._shapes = frame[["rows", "cols"]].fillna(0).to_numpy(dtype=np.int64)
         self._transform, self._viewer, self._views = transform, viewer, tuple(views)
@@ -138,10 +139,11 @@ class _Views(Dataset[dict[str, Any]]):
 
     def __getitem__(self, row: int) -> dict[str, Any] | DataRefused:  # type: ignore[override]
         try:
-            base = self._transform.base(self._root / self._paths[row], int(self._frames[row]))
-        except (DataRefused, OSError) as error:
+            path, frame = self._root / self._paths[row], int(self._frames[row])
+            base = self._transform.base(path, frame, pixel_hash=self._hashes[row])
+        except (DataRefused, IntegrityError, OSError) as error:
             slice_key, patient_key = self._names[row]
-            reason = error.what if isinstance(error, DataRefused) else f"cannot be read ({type(error).__name__})"
+            reason = error.what if isinstance(error, CovidctError) else f"cannot be read ({type(error).__name__})"
             return DataRefused(
                 f"a slice that was accepted when the index was made is now refused: {reason}",
                 where=f"slice {slice_key} of patient {patient_key}",
