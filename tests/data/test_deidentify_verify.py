@@ -181,6 +181,13 @@ def test_names_of_the_world_in_their_encodings(tmp_path: Path, name: str) -> Non
     assert len(hunt([tmp_path], quarry).findings) == 4
 
 
+@pytest.mark.parametrize("uid", ["2.25.8877665544", "4bae1d63-1eeb-4386-bd1b-68e8ba379989", "98C14734ASSH"])
+def test_an_examination_is_named_by_whatever_stands_as_its_uid(tmp_path: Path, uid: str) -> None:
+    """COVID-CT-MD has UUIDs where UIDs belong."""
+    (tmp_path / "a.log").write_text(f"series {uid}, 12 slices")
+    assert kinds(hunt([tmp_path], Quarry([Original("uid", uid)]))) == {"uid"}
+
+
 def test_names_of_files_and_folders_are_searched_and_not_repeated(tmp_path: Path) -> None:
     (tmp_path / "scan of Turnstone").mkdir()
     (tmp_path / "scan of Turnstone" / "a.txt").write_text("20200305")
