@@ -187,11 +187,14 @@ def _header_size(head: bytes) -> int | None:
 
 def _header(head: bytes) -> Any:
     import nibabel
-    from nibabel.imageglobals import LoggingOutputSuppressor
+    from nibabel.imageglobals import logger
 
     kind = nibabel.Nifti1Header if _header_size(head) == 348 else nibabel.Nifti2Header
-    with LoggingOutputSuppressor():  # what it mends it would tell on the screen
+    silent, logger.disabled = logger.disabled, True  # what it mends it would tell on the screen, with its numbers
+    try:
         return kind.from_fileobj(io.BytesIO(head), check=True)
+    finally:
+        logger.disabled = silent
 
 
 def _shape(header: Any) -> tuple[int, int, int]:

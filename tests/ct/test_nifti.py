@@ -253,3 +253,9 @@ def test_a_copy_under_another_name_or_packing_is_the_same_series(tmp_path):
     other = ingest(tmp_path, save(tmp_path / "c.nii", HU, moved).name, ("nifti",))
     assert other[0].header.series_uid not in str(keys)
     assert ORIGIN_MM[2] != other[0].header.position[2] == 1
+
+
+def test_what_nibabel_mends_is_not_told(tmp_path, caplog):
+    """It would quote numbers of the header."""
+    reason(save(tmp_path / "scan.nii", HU, qform_code=77, sform_code=78))
+    assert caplog.records == []
