@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pydicom
 import pytest
 from PIL import Image
@@ -20,9 +21,11 @@ from covidct.ct.likeness import ALIKE, SAME, detail, likeness
 from covidct.ct.phantom.faults import FAULTS
 from covidct.ct.phantom.network import PhantomSpec
 from covidct.ct.read import read_slice
-from covidct.data.audit.findings import CHECKS
+from covidct.data.audit.findings import CHECKS, ERROR, NOTE
 from covidct.data.audit.hamming import RADIUS, near_pairs
+from covidct.data.audit.pictures import audit_twins
 from covidct.data.audit.record import refuse_failed_audit
+from covidct.data.audit.twins import Twin, Twins
 from covidct.data.splits import Split, make_split
 from covidct.data.table import read_table
 from covidct.errors import IntegrityError, UsageError
@@ -371,3 +374,15 @@ def test_no_number_of_a_patient_and_no_path_is_in_record_and_page(copies):
     table = read_table(index)
     assert not [path for path in table.frame["path"] if path.split("/")[1] in written]
     assert ".dcm" not in written
+
+
+@pytest.mark.parametrize(("found", "status"), [(0.80, NOTE), (0.90, ERROR)])
+def test_only_what_is_surely_one_picture_closes_the_gate(found: float, status: str):
+    """Strangers reach 0.80: such a pair is shown to a person, and the sentence claims no more."""
+    frame = pd.DataFrame(
+        {"slice_key": ["s0", "s1"], "patient_key": ["a", "b"], "site": "here", "label": ["normal", "covid19"]}
+    )
+    twins = Twins(frame, [Twin(0, 1, 20, found)], candidates=1, compared=1, unreadable=0)
+    [_, labels] = audit_twins(twins, [])
+    assert labels.status == status
+    assert ("if they are one picture" in labels.sentence) == (status == NOTE)

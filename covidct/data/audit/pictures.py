@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from covidct.data.audit.findings import CLEAN, ERROR, NOT_DONE, WARNING, Finding
+from covidct.data.audit.findings import CLEAN, ERROR, NOT_DONE, NOTE, WARNING, Finding
 from covidct.data.audit.frozen import Frozen
 from covidct.data.audit.partitions import SHOWN, overlap_status
 from covidct.data.audit.twins import COPY, Twin, Twins
@@ -124,7 +124,7 @@ def _pairs(
     frozen: Frozen | None = None,
     parts: Sequence[str | None] | None = None,
 ) -> Finding:
-    """An error or warning where pairs are the same picture, a warning where they only may be."""
+    """An error or warning where pairs are the same picture, a note where they only may be: strangers are alike, too."""
     pairs = [twin for twin in twins.pairs if wanted(twin)]
     same = sum(twin.is_same for twin in pairs)
     counts: dict[str, float | int | None] = {
@@ -142,8 +142,10 @@ def _pairs(
     patients = sorted({str(frame["patient_key"].iloc[row]) for twin in pairs for row in (twin.one, twin.other)})
     said = [f"{number(same, 'pair')} of the same picture"] if same else []
     said += [f"{number(len(pairs) - same, 'pair')} so alike that somebody must look"] if len(pairs) > same else []
+    if not same:
+        why = f"if they are one picture, {why}"
     return Finding(
-        check, status if same else WARNING,
+        check, status if same else NOTE,
         f"{lead}{' and '.join(said)} {where} (patients {some(patients)}): {why}{rest}", _LOOK,
         counts | {"patients": len(patients)}, details=[_detail(twin, frame, parts) for twin in pairs[:SHOWN]], **facts,
     )  # fmt: skip
