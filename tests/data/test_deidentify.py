@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import UID
 
 from covidct.ct.read import read_slice
-from covidct.data.deidentify import dates, descriptors, kept
+from covidct.data.deidentify import dates, descriptors, kept, tree
 from covidct.data.deidentify.burned_in import suspected_by_pixels
 from covidct.data.deidentify.keyed import Keyed
 from covidct.data.deidentify.options import CHOICES, Options
@@ -320,6 +321,22 @@ def test_several_workers_give_the_same_folder(tmp_path: Path) -> None:
         made.append({path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()})
     assert made[0] == made[1]
     assert len(made[0]) == 34
+
+
+def test_a_file_that_takes_its_process_down_takes_no_other_with_it(tmp_path: Path, monkeypatch) -> None:
+    """GDCM ends the process for some damaged JPEG-lossless frames; here an operating system's signal does."""
+    for number in range(3):
+        write_ct(tmp_path / "in" / f"{number}.dcm", chest(24, seed=number), SOPInstanceUID=f"1.2.3.{number}")
+    monkeypatch.setattr(tree, "_chunk", _fatal)
+    result = clean(tmp_path / "in", tmp_path / "out")
+    assert result.outcomes == {"clean": 2, "refused": 1}
+    assert result.reasons["refused", "reading it takes its process down"] == 1
+
+
+def _fatal(job: tree.Job, paths: tuple[str, ...]) -> list[tree.Outcome]:
+    if "1.dcm" in paths:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return [tree.one_file(job, path) for path in paths]
 
 
 def test_a_code_string_that_is_no_code_says_nothing(tmp_path: Path) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from covidct.data.deidentify.options import Options
 from covidct.data.deidentify.private import Private
 from covidct.data.deidentify.table import EDITION
 from covidct.data.deidentify.tables import TABLES, rewrite_tables, sites_of, values_of_tables
-from covidct.data.indexing.reading import find_files
+from covidct.data.indexing.limits import Limits, limited
+from covidct.data.indexing.reading import clean_processes, find_files
 from covidct.errors import DataRefused, IntegrityError, UsageError
 from covidct.files import read_json, write_json
 
@@ -27,7 +28,7 @@ RECORD = "deidentification.json"
 """In the output: what was done, without a word of what was there before."""
 
 _CHUNK = 8
-_MIN_FILES = 32  # below, starting processes takes longer than the work
+_LIMITS = Limits()
 
 
 @dataclass
@@ -171,23 +172,18 @@ def _begin(output: Path, begun: dict[str, Any]) -> None:
 def _outcomes(job: Job, paths: Sequence[str], workers: int) -> Iterator[Outcome]:
     """In the order they are done. A file that takes its process down is found and refused."""
     done: set[str] = set()
-    if workers > 1 and len(paths) >= _MIN_FILES:
-        chunks = [tuple(paths[start : start + _CHUNK]) for start in range(0, len(paths), _CHUNK)]
-        for outcome in _in_processes(job, chunks, workers):
-            done.add(outcome.path)
-            yield outcome
-        for path in [path for path in paths if path not in done]:
-            alone = list(_in_processes(job, [(path,)], 1))
-            yield from alone or [Outcome(path, REFUSED, "the decoder crashed")]
-            done.add(path)
-        return
-    for path in paths:
-        yield one_file(job, path)
+    for outcome in _in_processes(job, [tuple(paths[at : at + _CHUNK]) for at in range(0, len(paths), _CHUNK)], workers):
+        done.add(outcome.path)
+        yield outcome
+    for path in [path for path in paths if path not in done]:
+        alone = list(_in_processes(job, [(path,)], 1))
+        yield from alone or [Outcome(path, REFUSED, "reading it takes its process down")]
 
 
 def _in_processes(job: Job, chunks: Sequence[tuple[str, ...]], workers: int) -> Iterator[Outcome]:
-    # spawn: forking a process that runs threads (progress bars) may hang it
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    if not chunks:
+        return
+    with clean_processes(min(workers, len(chunks))) as pool:
         futures = [pool.submit(_chunk, job, chunk) for chunk in chunks]
         try:
             for future in as_completed(futures):
@@ -200,4 +196,11 @@ def _in_processes(job: Job, chunks: Sequence[tuple[str, ...]], workers: int) -> 
 
 
 def _chunk(job: Job, paths: tuple[str, ...]) -> list[Outcome]:
-    return [one_file(job, path) for path in paths]
+    found = []
+    for path in paths:
+        size = 0
+        with suppress(OSError):  # gone meanwhile: `one_file` says so
+            size = (job.root / path).stat().st_size
+        with limited(size, _LIMITS, may_end=True):
+            found.append(one_file(job, path))
+    return found
