@@ -20,6 +20,7 @@ from covidct.data.indexing import reading, reads
 from covidct.data.indexing.build import build_index
 from covidct.data.indexing.packing import pack, unpack
 from covidct.data.pseudonyms import Pseudonymizer
+from covidct.data.sources.dicom_tree import DicomTree
 from covidct.data.table import write_table
 from covidct.errors import Interrupted
 from tests.ct.dicom_fixtures import chest, write_ct, write_series
@@ -224,7 +225,7 @@ def test_where_nothing_can_be_kept_the_index_is_made_all_the_same(scans, tmp_pat
     (tmp_path / "file").touch()
     assert same(index(scans, reads=tmp_path / "file" / "reads", say=told.append), whole)
     assert [line.split(":")[0] for line in told] == ["what is read will not be kept (NotADirectoryError)"]
-    with reads.open_reads(tmp_path / "reads", scans, ("dicom",)):
+    with reads.open_reads(tmp_path / "reads", scans, DicomTree.kinds):
         assert same(index(scans, reads=tmp_path / "reads", say=told.append), whole)
     assert "another index of this folder is at work" in told[-1]
 
